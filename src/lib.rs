@@ -1,0 +1,16 @@
+//! Spoolhouse carries HTTP access logs from Kafka to ClickHouse.
+//!
+//! Four rooms, and imports that point only downward: `commands` put together
+//! [`ingest`], [`upload`] and [`observe`], which know nothing of each other and
+//! meet only in [`spool`]: ingest writes segments into it, upload takes batches
+//! out of it. The spool knows neither Kafka's client nor HTTP.
+#![warn(missing_docs)]
+
+pub mod ingest;
+pub mod spool;
+
+/// Readers and builders of the wire contract, generated from `schema/http_log.capnp`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications)]
+pub mod http_log_capnp {
+    include!(concat!(env!("OUT_DIR"), "/http_log_capnp.rs"));
+}
