@@ -1,1 +1,4 @@
 //! Kafka into the spool.
+
+pub mod handover;
+pub mod kafka;

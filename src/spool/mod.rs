@@ -1,3 +1,207 @@
 //! The spool: a directory that holds every record until ClickHouse has it.
+//!
+//! ```text
+//! LOCK          one owner process
+//! spool.json    format, spool id, next number, positions
+//! pace.json     what the upload learned about the proxy
+//! gaps.jsonl    offsets that were lost upstream, one line each
+//! open/         drafts; discarded at start
+//! sealed/       segments: durable, their commit not yet acknowledged
+//! ready/        segments: committed, waiting to be packed
+//! batches/      frozen inserts
+//! sending/      the batch that may have been posted
+//! rejected/     batches whose data ClickHouse refused
+//! undecodable/  messages that are no record
+//! doubtful/     what no rule decides
+//! inbox/        requests of the command line
+//! ```
+//!
+//! Two doors: [`Intake`] takes segments in, [`Outlet`] gives batches out. State
+//! is a file's place and name; a start reads the listing and no private index.
 
+pub mod batch;
+pub mod digest;
+pub mod disk;
+pub mod fault;
+pub mod footer;
+pub mod intake;
+pub mod layout;
+pub mod opening;
+pub mod outlet;
+pub mod packing;
+pub mod read;
+pub mod recovery;
 pub mod schema;
+pub mod segment;
+pub mod state;
+pub mod undecodable;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+pub use intake::Intake;
+pub use outlet::Outlet;
+
+use disk::lock::OwnerLock;
+use disk::{Access, Disk};
+use fault::Fault;
+use layout::{Layout, Name, Room};
+use state::State;
+
+/// A spool that this process owns. Clones are the same spool.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    id: Uuid,
+    state: Mutex<State>,
+    /// Held while a segment moves into `ready/` and while `ready/` is listed, so
+    /// that only what is there durably is packed.
+    handover: Mutex<()>,
+    /// Rung when there is something new to pack.
+    arrivals: Notify,
+    /// Bytes of Parquet files in all rooms; signed, since a file may be removed
+    /// by hand.
+    bytes: AtomicI64,
+    _lock: Option<OwnerLock>,
+}
+
+/// Files and bytes of a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Files that carry one of our names.
+    pub files: u64,
+    /// Their size, bytes.
+    pub bytes: u64,
+}
+
+impl Spool {
+    /// Identity of this spool, drawn at its creation.
+    pub fn id(&self) -> Uuid {
+        self.inner.id
+    }
+
+    /// The spool's directory.
+    pub fn root(&self) -> PathBuf {
+        self.inner.layout.root().to_owned()
+    }
+
+    /// Bytes that the spool's files take.
+    pub fn bytes(&self) -> u64 {
+        self.inner.bytes.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Files and bytes per room, by listing.
+    pub fn holdings(&self) -> io::Result<BTreeMap<Room, Holding>> {
+        let mut holdings = BTreeMap::new();
+        for room in Room::ALL {
+            let mut holding = Holding::default();
+            for entry in self.inner.disk.list(&self.inner.layout.room(room))? {
+                if entry.is_file && Name::parse(&entry.name).is_some() {
+                    holding.files += 1;
+                    holding.bytes += entry.bytes;
+                }
+            }
+            holdings.insert(room, holding);
+        }
+        Ok(holdings)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is replaced as a whole, never left half changed.
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handover(&self) -> MutexGuard<'_, ()> {
+        self.inner
+            .handover
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn disk(&self) -> &dyn Disk {
+        &*self.inner.disk
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.inner.layout
+    }
+
+    fn publish(&self, room: Room, name: &Name, bytes: &[u8], access: Access) -> io::Result<()> {
+        let path = self.layout().file(room, &name.to_string());
+        disk::publish(
+            self.disk(),
+            &self.layout().draft(name),
+            &path,
+            bytes,
+            access,
+        )?;
+        self.count_bytes(bytes.len() as i64);
+        Ok(())
+    }
+
+    fn count_bytes(&self, change: i64) {
+        self.inner.bytes.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Moves a file to `doubtful/`, the reason beside it first.
+    fn set_aside(&self, room: Room, name: &str, fault: &Fault) -> io::Result<()> {
+        tracing::error!(
+            file = %format!("{}/{name}", room.name()),
+            reason = %fault,
+            "file set aside in doubtful/; nothing in it was removed",
+        );
+        metrics::counter!("spoolhouse_spool_doubtful_files_total").increment(1);
+        let reason = serde_json::json!({
+            "file": name,
+            "from": room.name(),
+            "reason": fault.to_string(),
+        });
+        let kept = self.free_name(Room::Doubtful, name)?;
+        let sidecar = layout::reason_sidecar(&kept);
+        self.write_sidecar(Room::Doubtful, &sidecar, &reason)?;
+        disk::relocate(
+            self.disk(),
+            &self.layout().file(room, name),
+            &self.layout().file(Room::Doubtful, &kept),
+        )
+    }
+
+    /// `name`, or the first `name.1`, `name.2`, … that replaces nothing.
+    fn free_name(&self, room: Room, name: &str) -> io::Result<String> {
+        let entries = self.disk().list(&self.layout().room(room))?;
+        let taken: HashSet<String> = entries.into_iter().map(|entry| entry.name).collect();
+        let mut free = name.to_owned();
+        let mut copy = 0_u32;
+        while taken.contains(&free) {
+            copy += 1;
+            free = format!("{name}.{copy}");
+        }
+        Ok(free)
+    }
+
+    fn write_sidecar(
+        &self,
+        room: Room,
+        name: &str,
+        content: &serde_json::Value,
+    ) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(content)?;
+        text.push(b'\n');
+        disk::replace(self.disk(), &self.layout().file(room, name), &text)
+    }
+}

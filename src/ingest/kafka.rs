@@ -1,0 +1,411 @@
+//! Kafka's client, and the only place of it in ingest.
+//!
+//! Wraps librdkafka's consumer so that nothing happens behind our back: no
+//! automatic commit, no automatic offset reset, and a rebalance takes effect
+//! when the caller answers it, not in a callback. What happened meanwhile is
+//! handed over as [`Event`]s.
+
+pub mod identity;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::bindings::{rd_kafka_assign, rd_kafka_topic_partition_t};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::handover::{Committed, Log, Signature};
+use crate::spool::footer::Source;
+
+/// How to reach Kafka.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bootstrap brokers, `host:port,…`.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// The group's name for this member: a restart rejoins at once under it.
+    pub instance_id: String,
+    /// librdkafka properties that override ours.
+    pub librdkafka: BTreeMap<String, String>,
+}
+
+/// Why the consumer can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum FatalError {
+    /// A property is unknown, or its value is none.
+    #[error("Kafka client: {0}")]
+    Client(#[source] KafkaError),
+    /// A property that the promise rests on may not be overridden.
+    #[error("kafka.librdkafka.{0} can't be set: exactly-once rests on it")]
+    Reserved(String),
+    /// Another process joined under our instance id.
+    #[error(
+        "another consumer joined group {group} as instance {instance_id}; \
+         every spool needs an instance_id of its own"
+    )]
+    Fenced {
+        /// The group.
+        group: String,
+        /// The instance id.
+        instance_id: String,
+    },
+    /// The client gave up.
+    #[error("Kafka client gave up: {0}")]
+    GaveUp(RDKafkaErrorCode),
+}
+
+/// Something that needs an answer or a note.
+#[derive(Debug)]
+pub enum Event {
+    /// Partitions were given to us: answer with [`Consumer::assign`].
+    Assigned(Vec<i32>),
+    /// Our partitions are being taken away: answer with [`Consumer::unassign`].
+    Revoked,
+    /// A commit was acknowledged up to these offsets.
+    Committed(BTreeMap<i32, i64>),
+    /// A commit was not acknowledged.
+    CommitFailed(RDKafkaErrorCode),
+}
+
+/// What polling brought.
+#[derive(Debug)]
+pub enum Polled<'c> {
+    /// A message.
+    Message(Message<'c>),
+    /// A partition's position is not in its log any more.
+    OutOfRange,
+    /// Trouble that the client deals with by itself.
+    Trouble(RDKafkaErrorCode),
+    /// Nothing, or an event.
+    Nothing,
+}
+
+/// A message in the client's memory.
+#[derive(Debug)]
+pub struct Message<'c>(rdkafka::message::BorrowedMessage<'c>);
+
+impl Message<'_> {
+    /// Its partition.
+    pub fn partition(&self) -> i32 {
+        self.0.partition()
+    }
+
+    /// Its offset.
+    pub fn offset(&self) -> i64 {
+        self.0.offset()
+    }
+
+    /// Its value; `None` for a message without one.
+    pub fn payload(&self) -> Option<&[u8]> {
+        self.0.payload()
+    }
+}
+
+/// The consumer of one topic.
+pub struct Consumer {
+    client: BaseConsumer<Context>,
+    events: Receiver<Event>,
+    options: Options,
+}
+
+/// Properties that the promise rests on.
+const RESERVED: [(&str, &str); 5] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // A position outside the log is an event, not a silent jump.
+    ("auto.offset.reset", "error"),
+    // Cooperative rebalancing with manual commits lost partitions in librdkafka
+    // before 2.10; eager with static membership is the safe choice.
+    ("partition.assignment.strategy", "range"),
+    ("check.crcs", "true"),
+];
+
+/// How long a question to the broker may take before it is asked again.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Consumer {
+    /// Creates the client and subscribes. Brokers need not be reachable.
+    ///
+    /// # Errors
+    /// [`FatalError`] for properties that can't be.
+    pub fn subscribe(options: Options) -> Result<Self, FatalError> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &options.brokers)
+            .set("group.id", &options.group)
+            .set("group.instance.id", &options.instance_id)
+            .set("client.id", "spoolhouse")
+            // Bounds the memory that fetched messages take before we poll them.
+            .set("queued.max.messages.kbytes", "32768")
+            .set("fetch.wait.max.ms", "200")
+            .set_log_level(RDKafkaLogLevel::Warning);
+        for (key, value) in &options.librdkafka {
+            if RESERVED.iter().any(|(reserved, _)| reserved == key) {
+                return Err(FatalError::Reserved(key.clone()));
+            }
+            config.set(key, value);
+        }
+        for (key, value) in RESERVED {
+            config.set(key, value);
+        }
+        let (sender, events) = channel();
+        let context = Context {
+            events: Mutex::new(sender),
+            closing: AtomicBool::new(false),
+        };
+        let client: BaseConsumer<Context> = config
+            .create_with_context(context)
+            .map_err(FatalError::Client)?;
+        client
+            .subscribe(&[&options.topic])
+            .map_err(FatalError::Client)?;
+        Ok(Self {
+            client,
+            events,
+            options,
+        })
+    }
+
+    /// Waits up to `timeout` for a message. Must be called at least every few
+    /// minutes, also while paused, or the group takes our partitions away.
+    ///
+    /// # Errors
+    /// [`FatalError`] if the client can't go on.
+    pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, FatalError> {
+        match self.client.poll(timeout) {
+            None => Ok(Polled::Nothing),
+            Some(Ok(message)) => Ok(Polled::Message(Message(message))),
+            Some(Err(KafkaError::MessageConsumptionFatal(
+                RDKafkaErrorCode::FencedInstanceId,
+            ))) => Err(FatalError::Fenced {
+                group: self.options.group.clone(),
+                instance_id: self.options.instance_id.clone(),
+            }),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(FatalError::GaveUp(code)),
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ))) => Ok(Polled::OutOfRange),
+            Some(Err(error)) => Ok(Polled::Trouble(
+                error
+                    .rdkafka_error_code()
+                    .unwrap_or(RDKafkaErrorCode::Unknown),
+            )),
+        }
+    }
+
+    /// The next event, if one happened.
+    pub fn event(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// Which topic of which cluster this is.
+    ///
+    /// # Errors
+    /// A broker that does not answer in time; ask again.
+    pub fn source(&self) -> Result<Source, KafkaError> {
+        identity::source(self.client.client(), &self.options.topic, ASK_TIMEOUT)
+    }
+
+    /// The committed offsets of `partitions`; one without a commit is left out.
+    ///
+    /// # Errors
+    /// A coordinator that does not answer in time; ask again.
+    pub fn committed(&self, partitions: &[i32]) -> KafkaResult<BTreeMap<i32, Committed>> {
+        let wanted = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
+        let answer = self.client.committed_offsets(wanted, ASK_TIMEOUT)?;
+        let mut committed = BTreeMap::new();
+        for (element, metadata) in answer.elements().iter().zip(metadata(&answer)) {
+            element.error()?;
+            if let Offset::Offset(offset) = element.offset() {
+                let signature = Signature::parse(&metadata);
+                committed.insert(element.partition(), Committed { offset, signature });
+            }
+        }
+        Ok(committed)
+    }
+
+    /// First and next offset of a partition's log, as the broker has them now.
+    ///
+    /// # Errors
+    /// A broker that does not answer in time; ask again.
+    pub fn log(&self, partition: i32) -> KafkaResult<Log> {
+        let (start, end) =
+            self.client
+                .fetch_watermarks(&self.options.topic, partition, ASK_TIMEOUT)?;
+        Ok(Log { start, end })
+    }
+
+    /// Answers [`Event::Assigned`]: reading starts at exactly these offsets.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn assign(&self, starts: &BTreeMap<i32, i64>) -> KafkaResult<()> {
+        let starts = starts.iter().map(|(p, offset)| (*p, Offset::Offset(*offset)));
+        self.client.assign(&self.list(starts)?)
+    }
+
+    /// Answers [`Event::Revoked`].
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn unassign(&self) -> KafkaResult<()> {
+        self.client.unassign()
+    }
+
+    /// Sends a commit, signed per partition; the answer comes as an event.
+    ///
+    /// # Errors
+    /// The client's; nothing was sent then.
+    pub fn commit(&self, offsets: &BTreeMap<i32, (i64, Signature)>) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, (offset, signature)) in offsets {
+            let mut element = list.add_partition(&self.options.topic, *partition);
+            element.set_offset(Offset::Offset(*offset))?;
+            element.set_metadata(signature.to_string());
+        }
+        self.client.commit(&list, CommitMode::Async)
+    }
+
+    /// Stops fetching from `partitions`; polling must go on.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn pause(&self, partitions: &[i32]) -> KafkaResult<()> {
+        let list = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
+        self.client.pause(&list)
+    }
+
+    /// Fetches from `partitions` again.
+    ///
+    /// # Errors
+    /// The client's.
+    pub fn resume(&self, partitions: &[i32]) -> KafkaResult<()> {
+        let list = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
+        self.client.resume(&list)
+    }
+
+    fn list(
+        &self,
+        partitions: impl Iterator<Item = (i32, Offset)>,
+    ) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in partitions {
+            list.add_partition_offset(&self.options.topic, partition, offset)?;
+        }
+        Ok(list)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // From here on nobody answers a revocation but the callback itself.
+        self.client.context().closing.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The metadata of each element. The safe accessor panics on bytes that are no
+/// UTF-8, and anybody may have committed those.
+fn metadata(list: &TopicPartitionList) -> Vec<String> {
+    // SAFETY: the list is alive and unchanged for the whole call; librdkafka
+    // keeps `cnt` initialised elements, and `metadata_size` bytes behind each
+    // non-null `metadata`.
+    unsafe {
+        let raw = &*list.ptr();
+        (0..raw.cnt as usize)
+            .map(|index| {
+                let element: &rd_kafka_topic_partition_t = &*raw.elems.add(index);
+                if element.metadata.is_null() {
+                    return String::new();
+                }
+                let bytes = std::slice::from_raw_parts(
+                    element.metadata.cast::<u8>(),
+                    element.metadata_size,
+                );
+                String::from_utf8_lossy(bytes).into_owned()
+            })
+            .collect()
+    }
+}
+
+/// Turns the client's callbacks into events.
+struct Context {
+    events: Mutex<Sender<Event>>,
+    closing: AtomicBool,
+}
+
+impl Context {
+    fn tell(&self, event: Event) {
+        let sender = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody listens once the consumer is being closed.
+        let _ = sender.send(event);
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::debug!(facility, message, "librdkafka");
+            }
+            _ => tracing::warn!(facility, message, "librdkafka"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        code: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let assigned = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::SeqCst) {
+            // SAFETY: the client outlives its callback; a null list unassigns.
+            unsafe { rd_kafka_assign(consumer.client().native_ptr(), std::ptr::null()) };
+        } else if assigned {
+            let partitions = partitions.elements().iter().map(|e| e.partition()).collect();
+            self.tell(Event::Assigned(partitions));
+        } else {
+            self.tell(Event::Revoked);
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let mut committed = BTreeMap::new();
+        for element in offsets.elements() {
+            match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(offset)) => {
+                    committed.insert(element.partition(), offset);
+                }
+                (Err(error), _) => self.tell(Event::CommitFailed(code_of(&error))),
+                _ => {}
+            }
+        }
+        match result {
+            Ok(()) => self.tell(Event::Committed(committed)),
+            Err(error) => self.tell(Event::CommitFailed(code_of(&error))),
+        }
+    }
+}
+
+fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
+    error
+        .rdkafka_error_code()
+        .unwrap_or(RDKafkaErrorCode::Unknown)
+}

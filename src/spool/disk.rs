@@ -1,0 +1,190 @@
+//! The only door through which the spool's files change.
+//!
+//! Every durable change is one of the steps below, and each step ends synced:
+//! [`publish`] bundles write, file sync, rename and directory sync, so that no
+//! caller can forget one. An operation that returned `Ok` survives a power cut;
+//! one that returned an error may have happened or not, and every caller is
+//! written so that doing it again is right. Nothing here decides what to keep.
+
+pub mod lock;
+
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+/// Who may read a file: its permission bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Owner writes, group and others read (0644).
+    Shared,
+    /// Owner only (0600): for what may hold raw client addresses.
+    Private,
+}
+
+impl Access {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Shared => 0o644,
+            Self::Private => 0o600,
+        }
+    }
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The entry's name; one that is not UTF-8 has its odd bytes replaced.
+    pub name: String,
+    /// Size in bytes; 0 for what is no regular file.
+    pub bytes: u64,
+    /// Whether it is a regular file.
+    pub is_file: bool,
+}
+
+/// The operations on a disk that the spool is built from.
+///
+/// The real one is [`LocalDisk`]; crash tests put a disk in its place that
+/// forgets what was not synced.
+pub trait Disk: Debug + Send + Sync {
+    /// Writes a whole file, replacing one of that name, and syncs its bytes
+    /// (not the directory entry).
+    fn write(&self, path: &Path, bytes: &[u8], access: Access) -> io::Result<()>;
+    /// Appends to a file, creating it if absent, and syncs its bytes.
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Renames within the spool, replacing the target.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory and its parents; an existing one is fine.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the entries of a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Lists a directory, in no particular order.
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
+    /// Reads a whole file.
+    fn read(&self, path: &Path) -> io::Result<Bytes>;
+    /// Reads a file's size and up to `length` of its last bytes.
+    fn read_end(&self, path: &Path, length: u64) -> io::Result<(u64, Bytes)>;
+}
+
+/// Makes `bytes` appear at `path`, whole or not at all, and durably.
+///
+/// The bytes are written and synced under `draft`, which must lie on the same
+/// file system; both directories are synced.
+pub fn publish(
+    disk: &dyn Disk,
+    draft: &Path,
+    path: &Path,
+    bytes: &[u8],
+    access: Access,
+) -> io::Result<()> {
+    disk.write(draft, bytes, access)?;
+    relocate(disk, draft, path)
+}
+
+/// Moves a file durably. Target first: a crash in between leaves the file under
+/// at least one of its names.
+pub fn relocate(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    disk.rename(from, to)?;
+    disk.sync_dir(parent(to))?;
+    if parent(from) != parent(to) {
+        disk.sync_dir(parent(from))?;
+    }
+    Ok(())
+}
+
+/// Replaces a small file in one step: readers see the old or the new content.
+pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".tmp");
+    publish(disk, &PathBuf::from(draft), path, bytes, Access::Shared)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+/// The local file system.
+#[derive(Debug, Default)]
+pub struct LocalDisk;
+
+impl Disk for LocalDisk {
+    fn write(&self, path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(access.mode())
+            .open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        walkdir::WalkDir::new(path)
+            .min_depth(1)
+            .max_depth(1)
+            .into_iter()
+            .filter_map(|entry| match entry {
+                // Another thread of ours may have moved the file since the directory was read.
+                Err(error) if is_gone(&error) => None,
+                Err(error) => Some(Err(error.into())),
+                Ok(entry) => match entry.metadata() {
+                    Err(error) if is_gone(&error) => None,
+                    Err(error) => Some(Err(error.into())),
+                    Ok(metadata) => Some(Ok(Entry {
+                        name: entry.file_name().to_string_lossy().into_owned(),
+                        bytes: if metadata.is_file() { metadata.len() } else { 0 },
+                        is_file: metadata.is_file(),
+                    })),
+                },
+            })
+            .collect()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Bytes> {
+        fs::read(path).map(Bytes::from)
+    }
+
+    fn read_end(&self, path: &Path, length: u64) -> io::Result<(u64, Bytes)> {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(length)))?;
+        let mut end = Vec::new();
+        file.take(length).read_to_end(&mut end)?;
+        Ok((size, Bytes::from(end)))
+    }
+}
+
+fn is_gone(error: &walkdir::Error) -> bool {
+    error
+        .io_error()
+        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        && error.depth() > 0
+}

@@ -1,0 +1,59 @@
+//! What can be wrong with a spool file. A fault belongs to one file: it sets
+//! that file aside and never stops the rest.
+
+use parquet::errors::ParquetError;
+
+/// Why a file is not taken for one of ours, in words for an operator.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The end of the file is missing.
+    #[error("torn: the file does not end in a complete Parquet footer")]
+    Torn,
+    /// Parquet's own structures are damaged.
+    #[error("damaged: {0}")]
+    Parquet(String),
+    /// A Parquet file of somebody else's, or no file at all.
+    #[error("foreign: not a file that this spool wrote")]
+    Foreign,
+    /// The document in the footer does not parse.
+    #[error("damaged: the footer's document does not parse: {0}")]
+    Document(String),
+    /// Written by another version.
+    #[error("format {0} is unknown to this version of spoolhouse")]
+    Format(u32),
+    /// The footer and the data disagree.
+    #[error("damaged: the footer speaks of {said} rows, the file holds {held}")]
+    Rows {
+        /// What the document says.
+        said: u64,
+        /// What Parquet's metadata says.
+        held: u64,
+    },
+    /// The bytes are not those that were written.
+    #[error("damaged: the digest does not match the bytes")]
+    Digest,
+    /// Another file's name, or another file's content.
+    #[error("the name does not fit the content: {0}")]
+    Name(String),
+    /// Sealed by another spool.
+    #[error("foreign: it belongs to the spool {0}")]
+    OtherSpool(uuid::Uuid),
+    /// Its columns are not ours.
+    #[error("foreign: its columns are not those of a spool file: {0}")]
+    Schema(String),
+    /// Rows that another file holds as well.
+    #[error("its rows are also in {0}, and no rule says which of the two is right")]
+    Overlap(String),
+}
+
+impl Fault {
+    /// From an error of the Parquet reader.
+    pub fn parquet(error: ParquetError) -> Self {
+        Self::Parquet(error.to_string())
+    }
+
+    /// From an error in the footer's document.
+    pub fn document(error: serde_json::Error) -> Self {
+        Self::Document(error.to_string())
+    }
+}

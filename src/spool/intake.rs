@@ -1,0 +1,183 @@
+//! Ingest's door into the spool.
+//!
+//! The order is the promise: undecodable messages, then the segment, then the
+//! position, each durable before the next; only then may the offsets be
+//! committed, and only a commit that was acknowledged makes a segment ready.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::disk::{self, Access};
+use super::fault::Fault;
+use super::footer::{SegmentFooter, Source};
+use super::layout::{Name, Room};
+use super::read;
+use super::segment::{Finished, OpenSegment};
+use super::{Spool, footer};
+
+/// Ingest's door.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    spool: Spool,
+}
+
+/// Offsets that were lost upstream: one line of `gaps.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// When it was noticed, RFC 3339.
+    pub time: String,
+    /// The topic.
+    pub source: Source,
+    /// The partition.
+    pub partition: i32,
+    /// First offset that was lost.
+    pub from: i64,
+    /// First offset that was still there.
+    pub to: i64,
+}
+
+impl Intake {
+    /// The door of `spool`. There should be one.
+    pub fn new(spool: Spool) -> Self {
+        Self { spool }
+    }
+
+    /// Identity of the spool.
+    pub fn spool_id(&self) -> Uuid {
+        self.spool.id()
+    }
+
+    /// Bytes that the spool takes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.spool.bytes()
+    }
+
+    /// Closes an open segment under the next number. Nothing reaches the disk.
+    ///
+    /// # Errors
+    /// Parquet's, passed on.
+    pub fn finish(&self, segment: OpenSegment, source: &Source) -> Result<Finished, Fault> {
+        let number = {
+            let mut state = self.spool.state();
+            let number = state.next_segment;
+            state.next_segment += 1;
+            number
+        };
+        segment.finish(number, self.spool.id(), source)
+    }
+
+    /// Publishes a finished segment in `sealed/` and notes its positions.
+    ///
+    /// # Errors
+    /// The disk's; the call may be repeated until it succeeds.
+    pub fn seal(&self, segment: &Finished) -> io::Result<()> {
+        let footer = &segment.footer;
+        if let Some(bytes) = &segment.undecodable {
+            let name = Name::Undecodable {
+                number: footer.segment,
+            };
+            self.spool
+                .publish(Room::Undecodable, &name, bytes, Access::Private)?;
+        }
+        let name = Name::segment(footer.segment);
+        self.spool
+            .publish(Room::Sealed, &name, &segment.bytes, Access::Shared)?;
+        let ends = footer.offsets.iter().map(|(p, range)| (*p, range.1));
+        self.spool.state().set_positions(&footer.source, ends);
+        self.spool.write_state()
+    }
+
+    /// Own position of a partition: the offset after the last one that is
+    /// durably in the spool, if it belongs to `source`.
+    pub fn position(&self, source: &Source, partition: i32) -> Option<i64> {
+        self.spool.state().position(source, partition)
+    }
+
+    /// Records where reading starts, before the first read, so that a later
+    /// gap can be counted.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn record_positions(
+        &self,
+        source: &Source,
+        positions: &BTreeMap<i32, i64>,
+    ) -> io::Result<()> {
+        let entries = positions.iter().map(|(p, offset)| (*p, *offset));
+        self.spool.state().set_positions(source, entries);
+        self.spool.write_state()
+    }
+
+    /// Appends a line to `gaps.jsonl`.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn record_gap(&self, gap: &Gap) -> io::Result<()> {
+        let mut line = serde_json::to_vec(gap)?;
+        line.push(b'\n');
+        let path = self.spool.layout().gaps();
+        self.spool.disk().append(&path, &line)?;
+        self.spool.disk().sync_dir(self.spool.layout().root())
+    }
+
+    /// The segments whose commit is not known to be acknowledged, oldest first.
+    ///
+    /// # Errors
+    /// The disk's. A file that can't be read as a segment is set aside.
+    pub fn sealed(&self) -> io::Result<Vec<SegmentFooter>> {
+        let dir = self.spool.layout().room(Room::Sealed);
+        let mut footers = Vec::new();
+        for entry in self.spool.disk().list(&dir)? {
+            let bytes = self.spool.disk().read(&dir.join(&entry.name))?;
+            let footer = match Name::parse(&entry.name) {
+                Some(name) => footer::parse(&bytes)
+                    .and_then(|metadata| read::segment_footer(&name, &metadata, self.spool.id())),
+                None => Err(Fault::Foreign),
+            };
+            match footer {
+                Ok(footer) => footers.push(footer),
+                Err(fault) => self.spool.set_aside(Room::Sealed, &entry.name, &fault)?,
+            }
+        }
+        footers.sort_by_key(|footer| footer.segment);
+        Ok(footers)
+    }
+
+    /// Makes a segment ready, now that its commit is acknowledged. One without
+    /// rows has nothing to send and is removed.
+    ///
+    /// # Errors
+    /// The disk's; the call may be repeated until it succeeds.
+    pub fn ready(&self, segment: &SegmentFooter) -> io::Result<()> {
+        let name = Name::segment(segment.segment).to_string();
+        let sealed = self.spool.layout().file(Room::Sealed, &name);
+        if segment.rows == 0 {
+            self.spool.disk().remove(&sealed)?;
+            return self
+                .spool
+                .disk()
+                .sync_dir(&self.spool.layout().room(Room::Sealed));
+        }
+        let _guard = self.spool.handover();
+        disk::relocate(
+            self.spool.disk(),
+            &sealed,
+            &self.spool.layout().file(Room::Ready, &name),
+        )?;
+        self.spool.inner.arrivals.notify_one();
+        Ok(())
+    }
+
+    /// Puts a sealed segment aside: no rule says whether its rows were taken in
+    /// by somebody else, too.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn doubt(&self, segment: &SegmentFooter, fault: &Fault) -> io::Result<()> {
+        let name = Name::segment(segment.segment).to_string();
+        self.spool.set_aside(Room::Sealed, &name, fault)
+    }
+}

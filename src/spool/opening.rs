@@ -1,0 +1,305 @@
+//! Opens a spool: takes the lock, reads `spool.json` and the listing, carries
+//! out what [`recovery`] plans, and only then hands out the doors.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::disk::lock::{LockError, OwnerLock};
+use super::disk::{self, Disk, Entry, LocalDisk};
+use super::fault::Fault;
+use super::footer;
+use super::layout::{Layout, Name, Room};
+use super::packing;
+use super::read;
+use super::recovery::{self, Found, Listing, Place, Repair};
+use super::segment;
+use super::state::{State, StateError};
+use super::{Access, Inner, Spool};
+
+/// Why a spool can't be opened. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it, or the lock file can't be written.
+    #[error("{}: {source}", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What happened.
+        source: LockError,
+    },
+    /// `spool.json` can't be used.
+    #[error("{}: {source}; nothing was changed", path.display())]
+    State {
+        /// The state file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: StateError,
+    },
+    /// Files without the `spool.json` that says whose they are.
+    #[error(
+        "{}: spool.json is missing, but there are spool files; \
+         put it back, or move the files away to start an empty spool",
+        .0.display()
+    )]
+    NoState(PathBuf),
+    /// The disk said no.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What was being read or written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// How many bytes at the end of a file are read in search of its footer.
+const FOOTER_GUESS: u64 = 8 * 1024;
+
+impl Spool {
+    /// Opens the spool in `root` on the local disk, creating it if it is empty.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a bad file is none, it is set aside.
+    pub fn open(root: &Path) -> Result<Self, OpenError> {
+        let layout = Layout::new(root);
+        let disk = Arc::new(LocalDisk);
+        create_dirs(&*disk, &layout)?;
+        let path = layout.lock();
+        let lock = OwnerLock::take(&path).map_err(|source| OpenError::Lock { path, source })?;
+        Self::open_on(disk, layout, Some(lock), Uuid::new_v4())
+    }
+
+    /// Opens a spool on any disk. `new_id` becomes the id of a new spool.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        layout: Layout,
+        lock: Option<OwnerLock>,
+        new_id: Uuid,
+    ) -> Result<Self, OpenError> {
+        create_dirs(&*disk, &layout)?;
+        let mut state = read_state(&*disk, &layout, new_id)?;
+        let listing = list(&*disk, &layout, state.spool)?;
+        let next_segment = state.next_segment;
+        learn(&mut state, &listing);
+        let spool = Self {
+            inner: Arc::new(Inner {
+                id: state.spool,
+                state: Mutex::new(state),
+                handover: Mutex::new(()),
+                arrivals: Notify::new(),
+                bytes: AtomicI64::new(0),
+                _lock: lock,
+                disk,
+                layout,
+            }),
+        };
+        let at = |path: PathBuf| move |source| OpenError::Io { path, source };
+        for repair in recovery::plan(listing, next_segment) {
+            spool
+                .carry_out(&repair)
+                .map_err(at(spool.layout().root().to_owned()))?;
+        }
+        spool
+            .write_state()
+            .map_err(at(spool.layout().state()))?;
+        let held: u64 = spool
+            .holdings()
+            .map_err(at(spool.layout().root().to_owned()))?
+            .values()
+            .map(|holding| holding.bytes)
+            .sum();
+        spool.count_bytes(held as i64 - spool.bytes() as i64);
+        Ok(spool)
+    }
+
+    pub(super) fn write_state(&self) -> io::Result<()> {
+        let bytes = self.state().to_bytes()?;
+        disk::replace(self.disk(), &self.layout().state(), &bytes)
+    }
+
+    fn carry_out(&self, repair: &Repair) -> io::Result<()> {
+        match repair {
+            Repair::Discard(place) => {
+                tracing::info!(file = %shown(place), "draft of an earlier run discarded; Kafka has its messages");
+                self.remove(place)
+            }
+            Repair::Redundant { place, by } => {
+                tracing::info!(file = %shown(place), held_by = %by, "finished a hand-over that was cut short");
+                self.remove(place)
+            }
+            Repair::SetAside { place, fault } => self.set_aside(place.0, &place.1, fault),
+            Repair::Remainder { place, from_row } => {
+                tracing::info!(file = %shown(place), from_row, "finished packing that was cut short");
+                self.write_rest(place, *from_row)
+            }
+        }
+    }
+
+    fn remove(&self, place: &Place) -> io::Result<()> {
+        self.disk().remove(&self.layout().file(place.0, &place.1))?;
+        self.disk().sync_dir(&self.layout().room(place.0))
+    }
+
+    fn write_rest(&self, place: &Place, from_row: u64) -> io::Result<()> {
+        let bytes = self.disk().read(&self.layout().file(place.0, &place.1))?;
+        let read = Name::parse(&place.1)
+            .ok_or(Fault::Foreign)
+            .and_then(|name| read::segment(&name, bytes, self.id()));
+        let segment = match read {
+            Ok(segment) => segment,
+            Err(fault) => return self.set_aside(place.0, &place.1, &fault),
+        };
+        let taken = from_row - segment.footer.first_row;
+        let rest = packing::remainder(&segment, taken);
+        let rows = segment.rows.slice(taken as usize, rest.rows as usize);
+        let file = segment::encode(&rest, &rows).map_err(io::Error::other)?;
+        let name = Name::Segment {
+            number: rest.segment,
+            first_row: rest.first_row,
+        };
+        self.publish(Room::Ready, &name, &file, Access::Shared)?;
+        self.remove(place)
+    }
+}
+
+fn shown(place: &Place) -> String {
+    format!("{}/{}", place.0.name(), place.1)
+}
+
+fn create_dirs(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Io { path, source }
+    };
+    for room in Room::ALL {
+        let dir = layout.room(room);
+        disk.create_dir(&dir).map_err(at(&dir))?;
+    }
+    disk.sync_dir(layout.root()).map_err(at(layout.root()))
+}
+
+fn read_state(disk: &dyn Disk, layout: &Layout, new_id: Uuid) -> Result<State, OpenError> {
+    let path = layout.state();
+    match disk.read(&path) {
+        Ok(bytes) => State::parse(&bytes).map_err(|source| OpenError::State { path, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            for room in Room::ALL {
+                let dir = layout.room(room);
+                let entries = disk
+                    .list(&dir)
+                    .map_err(|source| OpenError::Io { path: dir, source })?;
+                if entries.iter().any(|entry| Name::parse(&entry.name).is_some()) {
+                    return Err(OpenError::NoState(layout.root().to_owned()));
+                }
+            }
+            Ok(State::new(new_id))
+        }
+        Err(source) => Err(OpenError::Io { path, source }),
+    }
+}
+
+/// Lists every room whose content recovery judges. `doubtful/` is the
+/// operator's, `inbox/` holds no data.
+fn list(disk: &dyn Disk, layout: &Layout, spool: Uuid) -> Result<Listing, OpenError> {
+    let mut listing = BTreeMap::new();
+    for room in Room::ALL {
+        if matches!(room, Room::Doubtful | Room::Inbox) {
+            continue;
+        }
+        let dir = layout.room(room);
+        let entries = disk.list(&dir).map_err(|source| OpenError::Io {
+            path: dir.clone(),
+            source,
+        })?;
+        for entry in entries {
+            if matches!(room, Room::Rejected | Room::Undecodable)
+                && Name::parse(&entry.name).is_none()
+            {
+                continue; // sidecars, and what operators keep beside them
+            }
+            let found = examine(disk, &dir.join(&entry.name), room, &entry, spool)
+                .map_err(|source| OpenError::Io {
+                    path: dir.join(&entry.name),
+                    source,
+                })?;
+            listing.insert((room, entry.name), found);
+        }
+    }
+    Ok(listing)
+}
+
+fn examine(
+    disk: &dyn Disk,
+    path: &Path,
+    room: Room,
+    entry: &Entry,
+    spool: Uuid,
+) -> io::Result<Found> {
+    let draft_of = entry.name.strip_suffix(".part").and_then(Name::parse);
+    if room == Room::Open && entry.is_file && draft_of.is_some() {
+        return Ok(Found::Draft);
+    }
+    let Some(name) = Name::parse(&entry.name).filter(|_| entry.is_file) else {
+        return Ok(Found::Faulty(Fault::Foreign));
+    };
+    let found = match (room, &name) {
+        (Room::Sealed | Room::Ready, Name::Segment { .. }) => {
+            let (size, mut end) = disk.read_end(path, FOOTER_GUESS)?;
+            if let Ok(length) = footer::length_in(size, &end)
+                && length > end.len() as u64
+            {
+                end = disk.read_end(path, length)?.1;
+            }
+            segment_in(&name, size, &end, spool).map(Found::Segment)
+        }
+        (Room::Batches | Room::Sending | Room::Rejected, Name::Batch { .. }) => {
+            read::batch(&name, &disk.read(path)?, spool).map(Found::Batch)
+        }
+        (Room::Undecodable, Name::Undecodable { .. }) => Ok(Found::Undecodable),
+        _ => Err(Fault::Name(format!(
+            "{name} has no place in {}",
+            room.name()
+        ))),
+    };
+    Ok(found.unwrap_or_else(Found::Faulty))
+}
+
+fn segment_in(
+    name: &Name,
+    size: u64,
+    end: &Bytes,
+    spool: Uuid,
+) -> Result<footer::SegmentFooter, Fault> {
+    read::segment_footer(name, &footer::parse_end(size, end)?, spool)
+}
+
+/// Takes over what the files know and `spool.json` does not yet: a crash may
+/// fall between publishing a segment and noting it.
+fn learn(state: &mut State, listing: &Listing) {
+    for ((_, name), found) in listing {
+        if let Some(name) = Name::parse(name) {
+            state.next_segment = state.next_segment.max(name.number() + 1);
+        }
+        let Found::Segment(footer) = found else {
+            continue;
+        };
+        for (partition, range) in &footer.offsets {
+            let known = state.position(&footer.source, *partition);
+            if state.source.as_ref() == Some(&footer.source)
+                && known.is_none_or(|known| known < range.1)
+            {
+                state.set_positions(&footer.source, [(*partition, range.1)]);
+            }
+        }
+    }
+}

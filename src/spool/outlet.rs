@@ -1,0 +1,441 @@
+//! Upload's door out of the spool.
+//!
+//! A batch is frozen before it is sent and removed only when it is stored.
+//! Packing publishes the batch, then what is left of a partly used segment,
+//! then unlinks the sources, then syncs: a crash at any point leaves every row
+//! in at least one file, and recovery knows which of two is redundant.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::disk::{self, Access};
+use super::fault::Fault;
+use super::footer::BatchFooter;
+use super::layout::{Name, Room, error_sidecar};
+use super::packing::{self, Fit};
+use super::read::{self, Segment};
+use super::{Spool, batch, digest, schema, segment};
+
+/// Bytes per row that the first packing reckons with.
+const BYTES_PER_ROW_FIRST: f64 = 24.0;
+
+/// Upload's door.
+#[derive(Debug)]
+pub struct Outlet {
+    spool: Spool,
+    bytes_per_row: Mutex<f64>,
+}
+
+/// How the next batch is to be packed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackOptions {
+    /// Largest file, bytes.
+    pub bytes_max: u64,
+    /// ClickHouse settings that the batch freezes.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A frozen batch: same bytes, same token, same settings until it is stored.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    name: Name,
+    /// SHA-256 of the bytes, hex: the insert's deduplication token.
+    pub digest: String,
+    /// The file.
+    pub bytes: Bytes,
+    /// What it says of itself.
+    pub footer: BatchFooter,
+    /// Whether an earlier process may have posted it.
+    pub fate_unknown: bool,
+    room: Room,
+}
+
+impl Batch {
+    /// The file's name.
+    pub fn name(&self) -> String {
+        self.name.to_string()
+    }
+}
+
+/// Why a batch was rejected: the content of the file beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Rejection {
+    /// When, RFC 3339.
+    pub time: String,
+    /// ClickHouse's exception code, if it gave one.
+    pub code: Option<i32>,
+    /// What was answered, shortened.
+    pub message: String,
+    /// The id under which ClickHouse logged the insert.
+    pub query_id: String,
+    /// How often it was posted.
+    pub attempts: u32,
+}
+
+impl Outlet {
+    /// The door of `spool`. There should be one.
+    pub fn new(spool: Spool) -> Self {
+        Self {
+            spool,
+            bytes_per_row: Mutex::new(BYTES_PER_ROW_FIRST),
+        }
+    }
+
+    /// Waits until a segment becomes ready; one that did since the last call counts.
+    pub async fn arrival(&self) {
+        self.spool.inner.arrivals.notified().await;
+    }
+
+    /// The batch that goes next: the one that may have been posted before
+    /// anything newer, then the oldest frozen one, then one packed from the
+    /// oldest segments. `None` if nothing waits.
+    ///
+    /// # Errors
+    /// The disk's; nothing is lost by calling again.
+    pub fn next(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
+        for room in [Room::Sending, Room::Batches] {
+            for name in self.names(room)? {
+                if let Some(batch) = self.load(room, &name)? {
+                    return Ok(Some(batch));
+                }
+            }
+        }
+        // One row that fits into no request is put aside; then the next ones.
+        loop {
+            match self.pack(options)? {
+                Packed::Batch(batch) => return Ok(Some(*batch)),
+                Packed::Nothing => return Ok(None),
+                Packed::OneRowTooLarge => {}
+            }
+        }
+    }
+
+    /// Moves a batch to `sending/`. Its first byte may leave only after this.
+    ///
+    /// # Errors
+    /// The disk's; the batch must not be sent then.
+    pub fn begin(&self, batch: &mut Batch) -> io::Result<()> {
+        if batch.room != Room::Sending {
+            self.relocate(batch, Room::Sending)?;
+            batch.room = Room::Sending;
+        }
+        Ok(())
+    }
+
+    /// Removes a batch that ClickHouse has confirmed.
+    ///
+    /// # Errors
+    /// The disk's; the batch is then posted again under the same token.
+    pub fn stored(&self, batch: &Batch) -> io::Result<()> {
+        let dir = self.spool.layout().room(batch.room);
+        self.spool.disk().remove(&dir.join(batch.name()))?;
+        self.spool.count_bytes(-(batch.bytes.len() as i64));
+        self.spool.disk().sync_dir(&dir)
+    }
+
+    /// Moves a batch to `rejected/`, the reason beside it first.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn reject(&self, batch: &Batch, why: &Rejection) -> io::Result<()> {
+        let sidecar = error_sidecar(&batch.name());
+        let why = serde_json::to_value(why)?;
+        self.spool.write_sidecar(Room::Rejected, &sidecar, &why)?;
+        self.relocate(batch, Room::Rejected)
+    }
+
+    /// Moves a batch to `doubtful/` with a reason.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn doubt(&self, batch: &Batch, fault: &Fault) -> io::Result<()> {
+        self.spool.set_aside(batch.room, &batch.name(), fault)
+    }
+
+    /// Splits a batch that no attempt can have stored into batches of at most
+    /// `bytes_max`. The parts are published before the whole is removed; a row
+    /// that fits into none is rejected.
+    ///
+    /// # Errors
+    /// The disk's; calling again does the same.
+    pub fn split(&self, batch: &Batch, bytes_max: u64) -> io::Result<()> {
+        let rows = match read::rows(batch.bytes.clone(), schema::batch()) {
+            Ok(rows) => rows,
+            Err(fault) => return self.doubt(batch, &fault),
+        };
+        let mut start = 0;
+        while start < rows.num_rows() {
+            let left = rows.slice(start, rows.num_rows() - start);
+            let guess = (bytes_max as f64 / batch.bytes.len() as f64 * rows.num_rows() as f64)
+                .max(1.0) as u64;
+            let footer = |rows| BatchFooter {
+                rows,
+                split_from: Some(batch.digest.clone()),
+                ..batch.footer.clone()
+            };
+            let fit = packing::fit(left.num_rows() as u64, guess, bytes_max, |rows| {
+                batch::encode(&left.slice(0, rows as usize), &footer(rows))
+            });
+            let (taken, room, bytes) = match fit.map_err(io::Error::other)? {
+                Fit::Rows(taken, bytes) => (taken, Room::Batches, bytes),
+                Fit::Nothing(bytes) => (1, Room::Rejected, bytes),
+            };
+            let name = name_of(batch.name.number(), &bytes);
+            if room == Room::Rejected {
+                self.explain_too_large(&name, bytes.len(), bytes_max)?;
+            }
+            self.spool.publish(room, &name, &bytes, Access::Shared)?;
+            start += taken as usize;
+        }
+        self.stored(batch)
+    }
+
+    /// What the upload has learned about the proxy, as it was saved.
+    ///
+    /// # Errors
+    /// The disk's; a file that isn't there is none.
+    pub fn load_pace(&self) -> io::Result<Option<Bytes>> {
+        match self.spool.disk().read(&self.spool.layout().pace()) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Saves what the upload has learned about the proxy.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn save_pace(&self, bytes: &[u8]) -> io::Result<()> {
+        disk::replace(self.spool.disk(), &self.spool.layout().pace(), bytes)
+    }
+
+    fn names(&self, room: Room) -> io::Result<Vec<Name>> {
+        let mut names: Vec<Name> = self
+            .spool
+            .disk()
+            .list(&self.spool.layout().room(room))?
+            .iter()
+            .filter(|entry| entry.is_file)
+            .filter_map(|entry| Name::parse(&entry.name))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn load(&self, room: Room, name: &Name) -> io::Result<Option<Batch>> {
+        let path = self.spool.layout().file(room, &name.to_string());
+        let bytes = self.spool.disk().read(&path)?;
+        let footer = match read::batch(name, &bytes, self.spool.id()) {
+            Ok(footer) => footer,
+            Err(fault) => {
+                self.spool.set_aside(room, &name.to_string(), &fault)?;
+                return Ok(None);
+            }
+        };
+        Ok(Some(Batch {
+            name: name.clone(),
+            digest: digest::of(&bytes),
+            bytes,
+            footer,
+            fate_unknown: room == Room::Sending,
+            room,
+        }))
+    }
+
+    fn relocate(&self, batch: &Batch, to: Room) -> io::Result<()> {
+        let name = batch.name();
+        disk::relocate(
+            self.spool.disk(),
+            &self.spool.layout().file(batch.room, &name),
+            &self.spool.layout().file(to, &name),
+        )
+    }
+
+    fn pack(&self, options: &PackOptions) -> io::Result<Packed> {
+        let mut bytes_per_row = *self
+            .bytes_per_row
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut sources = Vec::new();
+        let mut names = self.ready_names()?.into_iter();
+        loop {
+            let wanted = (options.bytes_max as f64 / bytes_per_row).ceil() as u64;
+            let loaded_all = self.load_more(&mut sources, &mut names, wanted)?;
+            let available: u64 = sources.iter().map(|source: &Segment| source.footer.rows).sum();
+            if available == 0 {
+                self.remove_sources(&sources)?;
+                return Ok(Packed::Nothing);
+            }
+            let rows = join(&sources)?;
+            let fit = packing::fit(available, wanted, options.bytes_max, |taken| {
+                let footer = self.footer(&sources, taken, options);
+                batch::encode(&rows.slice(0, taken as usize), &footer)
+            });
+            match fit.map_err(io::Error::other)? {
+                Fit::Rows(taken, bytes) => {
+                    bytes_per_row = bytes.len() as f64 / taken as f64;
+                    // Small files have a large share of footer: more may fit than that says.
+                    let room_left = (bytes.len() as u64) < options.bytes_max * 97 / 100;
+                    if taken == available && room_left && !loaded_all {
+                        continue;
+                    }
+                    *self
+                        .bytes_per_row
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner) = bytes_per_row;
+                    let name = self.freeze(Room::Batches, &sources, taken, &rows, &bytes)?;
+                    return Ok(self
+                        .load(Room::Batches, &name)?
+                        .map_or(Packed::Nothing, |batch| Packed::Batch(Box::new(batch))));
+                }
+                Fit::Nothing(bytes) => {
+                    let first = &sources[0].footer;
+                    let name = name_of(first.segment, &bytes);
+                    self.explain_too_large(&name, bytes.len(), options.bytes_max)?;
+                    self.freeze(Room::Rejected, &sources, 1, &rows, &bytes)?;
+                    return Ok(Packed::OneRowTooLarge);
+                }
+            }
+        }
+    }
+
+    fn ready_names(&self) -> io::Result<Vec<Name>> {
+        let _guard = self.spool.handover();
+        self.names(Room::Ready)
+    }
+
+    /// Loads segments of one source until there are a few more than `wanted`
+    /// rows; whether there are no more to load.
+    fn load_more(
+        &self,
+        sources: &mut Vec<Segment>,
+        names: &mut std::vec::IntoIter<Name>,
+        wanted: u64,
+    ) -> io::Result<bool> {
+        let enough = wanted + wanted / 8;
+        while sources.iter().map(|source| source.footer.rows).sum::<u64>() < enough {
+            let Some(name) = names.next() else {
+                return Ok(true);
+            };
+            let text = name.to_string();
+            let path = self.spool.layout().file(Room::Ready, &text);
+            match read::segment(&name, self.spool.disk().read(&path)?, self.spool.id()) {
+                Err(fault) => self.spool.set_aside(Room::Ready, &text, &fault)?,
+                Ok(next) => {
+                    let other_topic = sources
+                        .first()
+                        .is_some_and(|first| first.footer.source != next.footer.source);
+                    if other_topic {
+                        // A batch speaks of one topic; this segment opens the next batch.
+                        *names = Vec::new().into_iter();
+                        return Ok(true);
+                    }
+                    sources.push(next);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn footer(&self, sources: &[Segment], rows: u64, options: &PackOptions) -> BatchFooter {
+        let taken = packing::take(sources, rows);
+        BatchFooter {
+            spool: self.spool.id(),
+            rows,
+            source: sources[0].footer.source.clone(),
+            covers: packing::covers(sources, &taken),
+            offsets: packing::offsets(sources, &taken),
+            settings: options.settings.clone(),
+            split_from: None,
+        }
+    }
+
+    /// Publishes a batch, then what is left, then unlinks the sources, then syncs.
+    fn freeze(
+        &self,
+        room: Room,
+        sources: &[Segment],
+        rows: u64,
+        all_rows: &RecordBatch,
+        bytes: &Bytes,
+    ) -> io::Result<Name> {
+        let name = name_of(sources[0].footer.segment, bytes);
+        self.spool.publish(room, &name, bytes, Access::Shared)?;
+        let taken = packing::take(sources, rows);
+        if let Some((last, part)) = taken.last()
+            && part.end < sources[*last].footer.rows
+        {
+            let rest = packing::remainder(&sources[*last], part.end);
+            let left = all_rows.slice(rows as usize, rest.rows as usize);
+            let file = segment::encode(&rest, &left).map_err(io::Error::other)?;
+            let rest_name = Name::Segment {
+                number: rest.segment,
+                first_row: rest.first_row,
+            };
+            self.spool
+                .publish(Room::Ready, &rest_name, &file, Access::Shared)?;
+        }
+        self.remove_sources(&sources[..taken.len()])?;
+        Ok(name)
+    }
+
+    fn remove_sources(&self, sources: &[Segment]) -> io::Result<()> {
+        if sources.is_empty() {
+            return Ok(());
+        }
+        let dir = self.spool.layout().room(Room::Ready);
+        for source in sources {
+            let name = Name::Segment {
+                number: source.footer.segment,
+                first_row: source.footer.first_row,
+            };
+            self.spool.disk().remove(&dir.join(name.to_string()))?;
+            self.spool.count_bytes(-(source.file_bytes as i64));
+        }
+        self.spool.disk().sync_dir(&dir)
+    }
+
+    fn explain_too_large(&self, name: &Name, bytes: usize, bytes_max: u64) -> io::Result<()> {
+        let message = format!(
+            "one row takes {bytes} bytes, and a request holds {bytes_max}: \
+             raise client_max_body_size at the proxy and upload.max_body, then send it by hand"
+        );
+        tracing::error!(file = %format!("rejected/{name}"), message);
+        metrics::counter!("spoolhouse_upload_rejected_batches_total").increment(1);
+        let why = Rejection {
+            message,
+            ..Rejection::default()
+        };
+        let sidecar = error_sidecar(&name.to_string());
+        self.spool
+            .write_sidecar(Room::Rejected, &sidecar, &serde_json::to_value(why)?)
+    }
+}
+
+enum Packed {
+    Batch(Box<Batch>),
+    OneRowTooLarge,
+    Nothing,
+}
+
+fn name_of(number: u64, bytes: &[u8]) -> Name {
+    Name::Batch {
+        number,
+        digest: digest::of(bytes),
+    }
+}
+
+/// All rows of `sources`, in order. Columns of the message's origin stay: a
+/// remainder needs them.
+fn join(sources: &[Segment]) -> io::Result<RecordBatch> {
+    let chunks: Vec<&RecordBatch> = sources.iter().map(|source| &source.rows).collect();
+    concat_batches(&schema::segment(), chunks).map_err(io::Error::other)
+}

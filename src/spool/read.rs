@@ -1,0 +1,100 @@
+//! Reads spool files, trusting none of their bytes before they are checked.
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use arrow_select::concat::concat_batches;
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use uuid::Uuid;
+
+use super::digest;
+use super::fault::Fault;
+use super::footer::{self, BatchFooter, Footer, SegmentFooter};
+use super::layout::Name;
+use super::schema;
+
+/// A segment, checked and read.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// What it says of itself.
+    pub footer: SegmentFooter,
+    /// Its rows, of [`schema::segment`].
+    pub rows: RecordBatch,
+    /// Size of its file, bytes.
+    pub file_bytes: u64,
+}
+
+/// Checks a segment's digest, footer, name and columns, and reads its rows.
+pub fn segment(name: &Name, bytes: Bytes, spool: Uuid) -> Result<Segment, Fault> {
+    digest::check(&bytes)?;
+    let footer = segment_footer(name, &footer::parse(&bytes)?, spool)?;
+    let file_bytes = bytes.len() as u64;
+    let rows = rows(bytes, schema::segment())?;
+    Ok(Segment {
+        footer,
+        rows,
+        file_bytes,
+    })
+}
+
+/// Checks a batch against the digest in its name, and its footer against this spool.
+pub fn batch(name: &Name, bytes: &Bytes, spool: Uuid) -> Result<BatchFooter, Fault> {
+    let Name::Batch { number, digest } = name else {
+        return Err(Fault::Foreign);
+    };
+    if digest::of(bytes) != *digest {
+        return Err(Fault::Digest);
+    }
+    match Footer::from_metadata(&footer::parse(bytes)?)? {
+        Footer::Batch(footer) if footer.spool != spool => Err(Fault::OtherSpool(footer.spool)),
+        Footer::Batch(footer) if footer.oldest_segment() != Some(*number) => {
+            Err(Fault::Name("its oldest segment has another number".into()))
+        }
+        Footer::Batch(footer) => Ok(footer),
+        _ => Err(Fault::Name("it holds no batch".into())),
+    }
+}
+
+/// Checks what a segment's footer says against its name and this spool.
+pub fn segment_footer(
+    name: &Name,
+    metadata: &parquet::file::metadata::ParquetMetaData,
+    spool: Uuid,
+) -> Result<SegmentFooter, Fault> {
+    let Footer::Segment(footer) = Footer::from_metadata(metadata)? else {
+        return Err(Fault::Name("it holds no segment".into()));
+    };
+    if footer.spool != spool {
+        return Err(Fault::OtherSpool(footer.spool));
+    }
+    let true_name = Name::Segment {
+        number: footer.segment,
+        first_row: footer.first_row,
+    };
+    if true_name != *name {
+        return Err(Fault::Name(format!("it is {true_name}")));
+    }
+    Ok(footer)
+}
+
+/// Reads every row of a file whose columns must be exactly those of `schema`.
+pub fn rows(bytes: Bytes, schema: SchemaRef) -> Result<RecordBatch, Fault> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
+        .map_err(Fault::parquet)?;
+    if builder.schema().fields() != schema.fields() {
+        let names: Vec<_> = builder
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| format!("{} {}", field.name(), field.data_type()))
+            .collect();
+        return Err(Fault::Schema(names.join(", ")));
+    }
+    let chunks = builder
+        .build()
+        .map_err(Fault::parquet)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Fault::Parquet(error.to_string()))?;
+    concat_batches(&schema, &chunks).map_err(|error| Fault::Parquet(error.to_string()))
+}

@@ -1,0 +1,127 @@
+//! `spool.json`: the little that a listing can't tell.
+//!
+//! Format version, the spool's id, the next number (numbers are never used
+//! twice, so an old file put back by hand can't be taken for a new one) and the
+//! positions: up to which offset every partition is durably in the spool.
+//! Replaced atomically, and only after the segment it describes is published.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::footer::{FORMAT, Source};
+
+/// Content of `spool.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// [`FORMAT`]; any other is refused.
+    pub format: u32,
+    /// Identity of this spool, drawn at its creation.
+    pub spool: Uuid,
+    /// The number that the next segment gets.
+    pub next_segment: u64,
+    /// Which topic the positions belong to; absent before the first start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Per partition the offset of the next message to take in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub positions: BTreeMap<i32, i64>,
+}
+
+/// Why `spool.json` can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It does not parse.
+    #[error("it does not parse: {0}")]
+    Parse(#[from] serde_json::Error),
+    /// It was written by another version.
+    #[error("it has format {0}, and this version of spoolhouse knows only format {FORMAT}")]
+    Format(u32),
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+impl State {
+    /// The state of a spool that was just created. Numbers start at 1.
+    pub fn new(spool: Uuid) -> Self {
+        Self {
+            format: FORMAT,
+            spool,
+            next_segment: 1,
+            source: None,
+            positions: BTreeMap::new(),
+        }
+    }
+
+    /// Parses `spool.json`, the version before anything else.
+    pub fn parse(bytes: &[u8]) -> Result<Self, StateError> {
+        let version: Version = serde_json::from_slice(bytes)?;
+        if version.format != FORMAT {
+            return Err(StateError::Format(version.format));
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Own position of a partition, if this state speaks of that topic.
+    pub fn position(&self, source: &Source, partition: i32) -> Option<i64> {
+        if self.source.as_ref() != Some(source) {
+            return None;
+        }
+        self.positions.get(&partition).copied()
+    }
+
+    /// Takes over positions of `source`. Those of another topic are dropped:
+    /// an offset of one topic means nothing in another.
+    pub fn set_positions(
+        &mut self,
+        source: &Source,
+        positions: impl IntoIterator<Item = (i32, i64)>,
+    ) {
+        if self.source.as_ref() != Some(source) {
+            self.source = Some(source.clone());
+            self.positions.clear();
+        }
+        self.positions.extend(positions);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(topic_id: &str) -> Source {
+        Source {
+            cluster: "c".into(),
+            topic: "http_log".into(),
+            topic_id: topic_id.into(),
+        }
+    }
+
+    #[test]
+    fn a_position_is_never_applied_to_a_recreated_topic() {
+        let mut state = State::new(Uuid::nil());
+        state.set_positions(&source("old"), [(0, 500)]);
+        assert_eq!(state.position(&source("old"), 0), Some(500));
+        assert_eq!(state.position(&source("new"), 0), None);
+        state.set_positions(&source("new"), [(1, 3)]);
+        assert_eq!(state.position(&source("new"), 0), None);
+    }
+
+    #[test]
+    fn an_unknown_format_is_refused_before_its_content_is_read() {
+        let error = State::parse(br#"{"format": 9, "whatever": 1}"#).unwrap_err();
+        assert!(matches!(error, StateError::Format(9)), "{error}");
+    }
+}
