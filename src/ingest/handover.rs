@@ -152,7 +152,9 @@ pub fn judge(
         }
     });
     // The gravest verdict of its partitions is the segment's.
-    verdicts.max_by_key(|verdict| gravity(*verdict)).unwrap_or(Verdict::Ready)
+    verdicts
+        .max_by_key(|verdict| gravity(*verdict))
+        .unwrap_or(Verdict::Ready)
 }
 
 fn gravity(verdict: Verdict) -> u8 {
@@ -236,7 +238,13 @@ mod tests {
             segment: 42,
         };
         assert_eq!(Signature::parse(&signature.to_string()), Some(signature));
-        for other in ["", "spoolhouse/1", "spoolhouse/2 x 1", "NONE", &format!("{signature} 9")] {
+        for other in [
+            "",
+            "spoolhouse/1",
+            "spoolhouse/2 x 1",
+            "NONE",
+            &format!("{signature} 9"),
+        ] {
             assert_eq!(Signature::parse(other), None, "{other:?}");
         }
     }
@@ -268,20 +276,35 @@ mod tests {
 
     #[test]
     fn a_segment_whose_commit_went_through_is_ready() {
-        assert_eq!(verdict(&[(0, commit(200, 1, 42)), (1, commit(9, 1, 42))]), Verdict::Ready);
-        assert_eq!(verdict(&[(0, commit(300, 1, 44)), (1, commit(9, 1, 42))]), Verdict::Ready);
+        assert_eq!(
+            verdict(&[(0, commit(200, 1, 42)), (1, commit(9, 1, 42))]),
+            Verdict::Ready
+        );
+        assert_eq!(
+            verdict(&[(0, commit(300, 1, 44)), (1, commit(9, 1, 42))]),
+            Verdict::Ready
+        );
     }
 
     #[test]
     fn a_segment_past_whose_start_nobody_committed_is_adopted() {
         assert_eq!(verdict(&[]), Verdict::Adopt);
-        assert_eq!(verdict(&[(0, commit(100, 1, 41)), (1, commit(5, 2, 7))]), Verdict::Adopt);
-        assert_eq!(verdict(&[(0, commit(200, 1, 42)), (1, None)]), Verdict::Adopt);
+        assert_eq!(
+            verdict(&[(0, commit(100, 1, 41)), (1, commit(5, 2, 7))]),
+            Verdict::Adopt
+        );
+        assert_eq!(
+            verdict(&[(0, commit(200, 1, 42)), (1, None)]),
+            Verdict::Adopt
+        );
     }
 
     #[test]
     fn a_segment_past_whose_start_somebody_else_committed_is_in_doubt() {
-        assert_eq!(verdict(&[(0, commit(150, 2, 7)), (1, None)]), Verdict::Doubt);
+        assert_eq!(
+            verdict(&[(0, commit(150, 2, 7)), (1, None)]),
+            Verdict::Doubt
+        );
         let unsigned = Some(Committed {
             offset: 200,
             signature: None,

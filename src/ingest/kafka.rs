@@ -17,7 +17,8 @@ use rdkafka::bindings::{rd_kafka_assign, rd_kafka_topic_partition_t};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+pub use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
@@ -186,12 +187,12 @@ impl Consumer {
         match self.client.poll(timeout) {
             None => Ok(Polled::Nothing),
             Some(Ok(message)) => Ok(Polled::Message(Message(message))),
-            Some(Err(KafkaError::MessageConsumptionFatal(
-                RDKafkaErrorCode::FencedInstanceId,
-            ))) => Err(FatalError::Fenced {
-                group: self.options.group.clone(),
-                instance_id: self.options.instance_id.clone(),
-            }),
+            Some(Err(KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId))) => {
+                Err(FatalError::Fenced {
+                    group: self.options.group.clone(),
+                    instance_id: self.options.instance_id.clone(),
+                })
+            }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(FatalError::GaveUp(code)),
             Some(Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
@@ -251,7 +252,9 @@ impl Consumer {
     /// # Errors
     /// The client's.
     pub fn assign(&self, starts: &BTreeMap<i32, i64>) -> KafkaResult<()> {
-        let starts = starts.iter().map(|(p, offset)| (*p, Offset::Offset(*offset)));
+        let starts = starts
+            .iter()
+            .map(|(p, offset)| (*p, Offset::Offset(*offset)));
         self.client.assign(&self.list(starts)?)
     }
 
@@ -379,7 +382,11 @@ impl ConsumerContext for Context {
             // SAFETY: the client outlives its callback; a null list unassigns.
             unsafe { rd_kafka_assign(consumer.client().native_ptr(), std::ptr::null()) };
         } else if assigned {
-            let partitions = partitions.elements().iter().map(|e| e.partition()).collect();
+            let partitions = partitions
+                .elements()
+                .iter()
+                .map(|e| e.partition())
+                .collect();
             self.tell(Event::Assigned(partitions));
         } else {
             self.tell(Event::Revoked);

@@ -1,4 +1,14 @@
 //! Kafka into the spool.
+//!
+//! One thread takes messages in, masks them into a [`window`], seals the window
+//! as a segment every few seconds, and commits only what is sealed. It never
+//! stops polling: while the disk can't take more, the partitions are paused.
 
+pub mod anonymize;
+pub mod columns;
+pub mod commits;
+pub mod consume;
 pub mod handover;
 pub mod kafka;
+pub mod record;
+pub mod window;

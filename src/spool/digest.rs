@@ -43,8 +43,8 @@ pub fn stamp(file: &mut [u8]) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault::Foreign`] if it was never stamped, [`Fault::Digest`] if any byte changed.
 pub fn check(file: &[u8]) -> Result<(), Fault> {
-    let place = place(file, |digits| digits.iter().all(u8::is_ascii_hexdigit))
-        .ok_or(Fault::Foreign)?;
+    let place =
+        place(file, |digits| digits.iter().all(u8::is_ascii_hexdigit)).ok_or(Fault::Foreign)?;
     let mut hash = Sha256::new();
     hash.update(&file[..place]);
     hash.update(BLANK);

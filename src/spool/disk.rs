@@ -160,7 +160,11 @@ impl Disk for LocalDisk {
                     Err(error) => Some(Err(error.into())),
                     Ok(metadata) => Some(Ok(Entry {
                         name: entry.file_name().to_string_lossy().into_owned(),
-                        bytes: if metadata.is_file() { metadata.len() } else { 0 },
+                        bytes: if metadata.is_file() {
+                            metadata.len()
+                        } else {
+                            0
+                        },
                         is_file: metadata.is_file(),
                     })),
                 },

@@ -44,6 +44,11 @@ pub enum Fault {
     /// Rows that another file holds as well.
     #[error("its rows are also in {0}, and no rule says which of the two is right")]
     Overlap(String),
+    /// Its commit was never acknowledged, and somebody else went on past it.
+    #[error(
+        "another consumer committed past its start before our commit was acknowledged; its rows may be stored by both"
+    )]
+    CommittedElsewhere,
 }
 
 impl Fault {

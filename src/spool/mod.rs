@@ -194,12 +194,7 @@ impl Spool {
         Ok(free)
     }
 
-    fn write_sidecar(
-        &self,
-        room: Room,
-        name: &str,
-        content: &serde_json::Value,
-    ) -> io::Result<()> {
+    fn write_sidecar(&self, room: Room, name: &str, content: &serde_json::Value) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(content)?;
         text.push(b'\n');
         disk::replace(self.disk(), &self.layout().file(room, name), &text)

@@ -109,9 +109,7 @@ impl Spool {
                 .carry_out(&repair)
                 .map_err(at(spool.layout().root().to_owned()))?;
         }
-        spool
-            .write_state()
-            .map_err(at(spool.layout().state()))?;
+        spool.write_state().map_err(at(spool.layout().state()))?;
         let held: u64 = spool
             .holdings()
             .map_err(at(spool.layout().root().to_owned()))?
@@ -198,7 +196,10 @@ fn read_state(disk: &dyn Disk, layout: &Layout, new_id: Uuid) -> Result<State, O
                 let entries = disk
                     .list(&dir)
                     .map_err(|source| OpenError::Io { path: dir, source })?;
-                if entries.iter().any(|entry| Name::parse(&entry.name).is_some()) {
+                if entries
+                    .iter()
+                    .any(|entry| Name::parse(&entry.name).is_some())
+                {
                     return Err(OpenError::NoState(layout.root().to_owned()));
                 }
             }
@@ -227,10 +228,12 @@ fn list(disk: &dyn Disk, layout: &Layout, spool: Uuid) -> Result<Listing, OpenEr
             {
                 continue; // sidecars, and what operators keep beside them
             }
-            let found = examine(disk, &dir.join(&entry.name), room, &entry, spool)
-                .map_err(|source| OpenError::Io {
-                    path: dir.join(&entry.name),
-                    source,
+            let found =
+                examine(disk, &dir.join(&entry.name), room, &entry, spool).map_err(|source| {
+                    OpenError::Io {
+                        path: dir.join(&entry.name),
+                        source,
+                    }
                 })?;
             listing.insert((room, entry.name), found);
         }

@@ -269,7 +269,10 @@ impl Outlet {
         loop {
             let wanted = (options.bytes_max as f64 / bytes_per_row).ceil() as u64;
             let loaded_all = self.load_more(&mut sources, &mut names, wanted)?;
-            let available: u64 = sources.iter().map(|source: &Segment| source.footer.rows).sum();
+            let available: u64 = sources
+                .iter()
+                .map(|source: &Segment| source.footer.rows)
+                .sum();
             if available == 0 {
                 self.remove_sources(&sources)?;
                 return Ok(Packed::Nothing);

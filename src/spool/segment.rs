@@ -97,12 +97,7 @@ impl OpenSegment {
     ///
     /// # Errors
     /// Parquet's, passed on; nothing was published then.
-    pub fn finish(
-        self,
-        number: u64,
-        spool: Uuid,
-        source: &Source,
-    ) -> Result<Finished, Fault> {
+    pub fn finish(self, number: u64, spool: Uuid, source: &Source) -> Result<Finished, Fault> {
         let footer = SegmentFooter {
             spool,
             segment: number,

@@ -51,12 +51,7 @@ fn topic_id<C: ClientContext>(
             rk,
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
         );
-        sys::rd_kafka_AdminOptions_set_request_timeout(
-            options,
-            timeout_ms,
-            ptr::null_mut(),
-            0,
-        );
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
         let queue = sys::rd_kafka_queue_new(rk);
         sys::rd_kafka_DescribeTopics(rk, topics, options, queue);
         let event = sys::rd_kafka_queue_poll(queue, timeout_ms);

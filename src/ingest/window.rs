@@ -1,0 +1,141 @@
+//! The window: what was taken in since the last seal.
+//!
+//! Every offset that passes is accounted for exactly once: as a row, as an
+//! undecodable message, or as a hole in the log. Memory is bounded by the roll
+//! size, whatever the messages look like.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::columns::Columns;
+use super::record::decode;
+use crate::spool::fault::Fault;
+use crate::spool::segment::OpenSegment;
+use crate::spool::undecodable::Message;
+
+/// Rows are handed to the encoder in runs of this many …
+const RUN_ROWS: usize = 8_192;
+
+/// … or of this many bytes, if that is less.
+const RUN_BYTES: usize = 1 << 20;
+
+/// When a window is sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Age of its first message.
+    pub roll_after: Duration,
+    /// Encoded size, bytes. Exceeded by one run of rows at most.
+    pub roll_bytes: u64,
+}
+
+/// What was taken in since the last seal.
+#[derive(Debug)]
+pub struct Window {
+    columns: Columns,
+    segment: OpenSegment,
+    opened: Option<Instant>,
+    counts: Counts,
+}
+
+/// Running counts of a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages that became rows.
+    pub records: u64,
+    /// Messages that are no record.
+    pub undecodable: u64,
+    /// Texts in which bytes that are no UTF-8 were replaced.
+    pub texts_replaced: u64,
+}
+
+impl Window {
+    /// An empty window.
+    ///
+    /// # Errors
+    /// Parquet's, passed on.
+    pub fn new() -> Result<Self, Fault> {
+        Ok(Self {
+            columns: Columns::new(),
+            segment: OpenSegment::new()?,
+            opened: None,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Takes in the message at `offset`; `position` is the offset after the
+    /// one before it, so that a hole between the two is accounted for.
+    ///
+    /// # Errors
+    /// Parquet's, passed on.
+    pub fn take(
+        &mut self,
+        partition: i32,
+        position: i64,
+        offset: i64,
+        payload: Option<&[u8]>,
+        now: Instant,
+    ) -> Result<(), Fault> {
+        self.opened.get_or_insert(now);
+        let decoded = decode(payload.unwrap_or_default());
+        match decoded {
+            Ok(record) => {
+                if self.columns.push(&record, partition, offset).is_err() {
+                    self.flush()?;
+                    // Any decoded record fits into empty columns.
+                    self.columns
+                        .push(&record, partition, offset)
+                        .map_err(|full| Fault::Schema(full.to_string()))?;
+                }
+                self.counts.records += 1;
+                self.counts.texts_replaced += u64::from(record.texts_replaced);
+            }
+            Err(error) => {
+                metrics::counter!("spoolhouse_ingest_undecodable_total", "reason" => error.code())
+                    .increment(1);
+                self.counts.undecodable += 1;
+                self.segment.keep_undecodable(Message {
+                    partition,
+                    offset,
+                    error: error.to_string(),
+                    bytes: Bytes::copy_from_slice(payload.unwrap_or_default()),
+                });
+            }
+        }
+        self.segment.cover(partition, position, offset + 1);
+        if self.columns.len() >= RUN_ROWS || self.columns.bytes() >= RUN_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was taken in.
+    pub fn is_empty(&self) -> bool {
+        self.segment.is_empty()
+    }
+
+    /// Whether it is time to seal.
+    pub fn is_due(&self, limits: &Limits, now: Instant) -> bool {
+        let Some(opened) = self.opened else {
+            return false;
+        };
+        now.duration_since(opened) >= limits.roll_after
+            || self.segment.bytes() as u64 >= limits.roll_bytes
+    }
+
+    /// Ends the window: the segment to seal, and what it counted.
+    ///
+    /// # Errors
+    /// Parquet's, passed on.
+    pub fn close(mut self) -> Result<(OpenSegment, Counts), Fault> {
+        self.flush()?;
+        Ok((self.segment, self.counts))
+    }
+
+    fn flush(&mut self) -> Result<(), Fault> {
+        if self.columns.is_empty() {
+            return Ok(());
+        }
+        self.segment.write(&self.columns.finish())
+    }
+}
