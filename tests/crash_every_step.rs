@@ -36,7 +36,9 @@ impl DyingDisk {
 
     fn tick(&self) -> io::Result<()> {
         self.left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
             .map(|_| ())
             .map_err(|_| io::Error::other("crashed"))
     }
@@ -108,14 +110,19 @@ fn go_on(disk: Arc<DyingDisk>, root: PathBuf, world: &mut World) -> io::Result<(
         intake.ready(&segment)?;
     }
     let mut position = intake.position(&source(), 0).unwrap_or(0);
-    assert!(position >= world.committed, "committed beyond what is durable");
+    assert!(
+        position >= world.committed,
+        "committed beyond what is durable"
+    );
     if position == 0 {
         intake.record_positions(&source(), &[(0, 0)].into())?;
     }
     let mut bodies = 0;
     while position < LAST {
         let end = position + SEGMENT;
-        let segment = intake.finish(open_segment(position..end), &source()).unwrap();
+        let segment = intake
+            .finish(open_segment(position..end), &source())
+            .unwrap();
         intake.seal(&segment)?;
         world.committed = end;
         intake.ready(&segment.footer)?;
@@ -150,11 +157,23 @@ fn check(world: &World, root: &Path, crash: usize) {
         count_ids(file, &mut ids);
     }
     for id in 0..LAST as u64 {
-        assert_eq!(ids.get(&id), Some(&1), "row {id} after a crash at operation {crash}");
+        assert_eq!(
+            ids.get(&id),
+            Some(&1),
+            "row {id} after a crash at operation {crash}"
+        );
     }
     assert_eq!(ids.len(), LAST as usize);
-    let left = ids_in(root, &["sealed", "ready", "batches", "sending", "rejected", "doubtful"]);
-    assert!(left.is_empty(), "left over after a crash at operation {crash}");
+    let left = ids_in(
+        root,
+        &[
+            "sealed", "ready", "batches", "sending", "rejected", "doubtful",
+        ],
+    );
+    assert!(
+        left.is_empty(),
+        "left over after a crash at operation {crash}"
+    );
 }
 
 #[test]
@@ -172,7 +191,12 @@ fn every_row_is_stored_exactly_once_after_a_crash_between_any_two_operations() {
         if !survived {
             // A second crash, early in the recovery from the first.
             let _ = go_on(DyingDisk::new(crash % 7), dir.path().to_owned(), &mut world);
-            go_on(DyingDisk::new(usize::MAX), dir.path().to_owned(), &mut world).unwrap();
+            go_on(
+                DyingDisk::new(usize::MAX),
+                dir.path().to_owned(),
+                &mut world,
+            )
+            .unwrap();
             crashes += 1;
         }
         check(&world, dir.path(), crash);

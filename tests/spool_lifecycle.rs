@@ -108,7 +108,11 @@ fn a_row_that_fits_into_no_request_is_rejected_and_the_next_ones_go_on() {
     seal(&intake, 0..3);
     assert!(outlet.next(&pack(100)).unwrap().is_none());
     assert_eq!(ids_in(dir.path(), &["rejected"]).len(), 3);
-    assert_eq!(names_in(dir.path(), "rejected").len(), 6, "each with its .error.json");
+    assert_eq!(
+        names_in(dir.path(), "rejected").len(),
+        6,
+        "each with its .error.json"
+    );
 }
 
 #[test]
@@ -149,10 +153,16 @@ fn undecodable_messages_are_private_and_a_window_of_only_those_is_a_segment() {
     assert_eq!(finished.footer.rows, 0);
     assert_eq!(names_in(dir.path(), "sealed"), ["seg-0000000001.parquet"]);
     let path = dir.path().join("undecodable/und-0000000001.parquet");
-    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     intake.ready(&finished.footer).unwrap();
     assert!(names_in(dir.path(), "ready").is_empty(), "nothing to send");
-    assert_eq!(names_in(dir.path(), "undecodable"), ["und-0000000001.parquet"]);
+    assert_eq!(
+        names_in(dir.path(), "undecodable"),
+        ["und-0000000001.parquet"]
+    );
 }
 
 #[test]
@@ -161,7 +171,10 @@ fn a_second_process_is_refused_with_the_owners_pid() {
     let _owner = Spool::open(dir.path()).unwrap();
     let error = Spool::open(dir.path()).unwrap_err();
     assert!(matches!(error, OpenError::Lock { .. }));
-    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    assert!(
+        error.to_string().contains(&std::process::id().to_string()),
+        "{error}"
+    );
 }
 
 #[test]

@@ -26,26 +26,29 @@ pub fn source() -> Source {
     }
 }
 
-/// Rows whose resource id is their offset in partition 0, so that every row is
-/// told apart.
+/// Rows of partition 0 whose resource id is their offset, which tells every row
+/// apart.
 pub fn rows(offsets: std::ops::Range<i64>) -> RecordBatch {
     let count = (offsets.end - offsets.start) as usize;
-    let ids = || UInt64Array::from_iter_values(offsets.clone().map(|offset| offset as u64));
+    let ids = UInt64Array::from_iter_values(offsets.clone().map(|offset| offset as u64));
+    // Numbers that don't compress, so that a few hundred rows fill a small request.
+    let noise = |seed: u64| -> ArrayRef {
+        let scatter = move |offset: i64| (offset as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Arc::new(UInt64Array::from_iter_values(offsets.clone().map(scatter)))
+    };
     let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value; count])) };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt32Array::from(vec![1_700_000_000; count])),
-        Arc::new(ids()),
-        Arc::new(ids()),
-        Arc::new(ids()),
+        Arc::new(ids),
+        noise(1),
+        noise(2),
         Arc::new(UInt16Array::from(vec![200; count])),
         text("HIT"),
         text("GET"),
         text("1.2.3.X"),
-        Arc::new(StringArray::from_iter_values(
-            offsets
-                .clone()
-                .map(|offset| format!("/img/{:08x}.png", (offset as u32).wrapping_mul(0x9e37_79b9))),
-        )),
+        Arc::new(StringArray::from_iter_values(offsets.clone().map(
+            |offset| format!("/img/{:08x}.png", (offset as u32).wrapping_mul(0x9e37_79b9)),
+        ))),
         Arc::new(Int32Array::from(vec![0; count])),
         Arc::new(Int64Array::from_iter_values(offsets.clone())),
     ];
@@ -66,7 +69,10 @@ pub fn ids_in(spool: &Path, rooms: &[&str]) -> BTreeMap<u64, usize> {
     for room in rooms {
         for entry in std::fs::read_dir(spool.join(room)).unwrap() {
             let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "parquet") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "parquet")
+            {
                 count_ids(&std::fs::read(path).unwrap(), &mut ids);
             }
         }

@@ -1,0 +1,328 @@
+//! The send loop: wait for the slot, post, act on the outcome. One request at a
+//! time, and nothing newer before a batch whose fate is unknown.
+//!
+//! A batch is in `sending/` before its first byte leaves and is removed only on
+//! [`Outcome::Stored`]. Trouble is tried again for as long as it takes; the only
+//! ways out for a batch are stored, rejected (the data), split (the limit) and
+//! doubtful (a limit that fell after an attempt of unknown fate).
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Outcome, Reason, Refusal};
+use super::pacer::{PaceOptions, Pacer};
+use super::request::{self, Request, Target};
+use super::settings::Settings;
+use super::transport::{Transport, TransportError, TransportOptions};
+use crate::spool::Outlet;
+use crate::spool::fault::Fault;
+use crate::spool::outlet::{Batch, PackOptions, Rejection};
+
+/// How long to wait before a failed disk operation is tried again.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// How often an empty spool is looked at, should an arrival go unnoticed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Packing starts this much earlier than the last one took, so that the batch
+/// is there when the slot opens.
+const PACK_MARGIN: Duration = Duration::from_millis(500);
+
+/// What the upload is asked to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where batches go.
+    pub target: Target,
+    /// The settings of the insert; a batch freezes those of its packing.
+    pub settings: Settings,
+    /// What is configured about the proxy.
+    pub pace: PaceOptions,
+    /// How to reach it.
+    pub transport: TransportOptions,
+    /// How often a batch is posted that is refused for its data before it goes
+    /// to `rejected/`; at least 1.
+    pub data_attempts_max: u32,
+}
+
+/// Sends batches until `stop` is cancelled. A post that is under way then is
+/// waited for: whoever can't wait may drop the future, and the batch stays in
+/// `sending/` for the next start.
+///
+/// # Errors
+/// When the HTTP client can't be set up; everything later is tried again.
+pub async fn run(
+    options: Options,
+    outlet: Outlet,
+    stop: CancellationToken,
+) -> Result<(), TransportError> {
+    let tls = options.target.url.scheme() == "https";
+    let transport = Transport::new(options.transport.clone(), tls)?;
+    let stored = outlet.load_pace().ok().flatten();
+    let pace = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let mut sender = Sender {
+        pacer: Pacer::new(options.pace.clone(), pace),
+        outlet: Arc::new(outlet),
+        transport,
+        options,
+        pack_time: Duration::ZERO,
+    };
+    let mut post: Option<Post> = None;
+    while !stop.is_cancelled() {
+        post = match post {
+            Some(post) => sender.attempt(post, &stop).await,
+            None => sender.find(&stop).await,
+        };
+    }
+    Ok(())
+}
+
+/// A batch that is being sent.
+#[derive(Debug)]
+struct Post {
+    batch: Batch,
+    request: Request,
+    attempts: u32,
+    data_refusals: u32,
+    /// Whether an attempt may have stored it.
+    may_be_stored: bool,
+}
+
+#[derive(Debug)]
+struct Sender {
+    options: Options,
+    outlet: Arc<Outlet>,
+    transport: Transport,
+    pacer: Pacer,
+    pack_time: Duration,
+}
+
+impl Sender {
+    /// Finds what goes next, shortly before its slot opens.
+    async fn find(&mut self, stop: &CancellationToken) -> Option<Post> {
+        let lead = self.pack_time + PACK_MARGIN;
+        let wait = self.pacer.wait(SystemTime::now()).saturating_sub(lead);
+        if !pause(wait, stop).await {
+            return None;
+        }
+        let options = PackOptions {
+            bytes_max: self.pacer.body_bytes_max(),
+            settings: self.options.settings.clone(),
+        };
+        let started = Instant::now();
+        match self.on_disk(move |outlet| outlet.next(&options)).await {
+            Ok(Some(batch)) => {
+                self.pack_time = started.elapsed();
+                Some(self.prepare(batch))
+            }
+            Ok(None) => {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = self.outlet.arrival() => {}
+                    () = sleep(LOOK_AGAIN) => {}
+                }
+                None
+            }
+            Err(error) => {
+                disk_trouble("packing the next batch", &error);
+                pause(DISK_RETRY, stop).await;
+                None
+            }
+        }
+    }
+
+    fn prepare(&self, batch: Batch) -> Post {
+        let request = request::insert(
+            &self.options.target,
+            &batch.digest,
+            &batch.footer.settings,
+        );
+        if batch.fate_unknown {
+            tracing::info!(
+                batch = batch.name(),
+                "found in sending/: it may have been stored; posting the same bytes under the same token",
+            );
+        }
+        Post {
+            request,
+            attempts: 0,
+            data_refusals: 0,
+            may_be_stored: batch.fate_unknown,
+            batch,
+        }
+    }
+
+    /// One attempt at the next slot; gives the post back unless it is done with.
+    async fn attempt(&mut self, mut post: Post, stop: &CancellationToken) -> Option<Post> {
+        let wait = self.pacer.wait(SystemTime::now());
+        if !pause(wait, stop).await {
+            return Some(post);
+        }
+        let outlet = self.outlet.clone();
+        let moved = tokio::task::spawn_blocking(move || {
+            let done = outlet.begin(&mut post.batch);
+            (post, done)
+        });
+        let mut post = match moved.await {
+            Ok((post, Ok(()))) => post,
+            Ok((post, Err(error))) => {
+                disk_trouble("moving a batch to sending/", &error);
+                pause(DISK_RETRY, stop).await;
+                return Some(post);
+            }
+            Err(_) => return None, // it panicked; the file is where it was
+        };
+        self.pacer.sent(SystemTime::now());
+        self.save_pace().await;
+        let started = Instant::now();
+        let body = post.batch.bytes.clone();
+        let outcome = self.transport.post(&post.request, body).await;
+        post.attempts += 1;
+        let size = post.batch.bytes.len() as u64;
+        self.pacer
+            .record(&outcome, size, SystemTime::now(), rand::random());
+        self.save_pace().await;
+        tell(&outcome, &post, started.elapsed(), &self.pacer);
+        self.act(outcome, post, stop).await
+    }
+
+    async fn act(
+        &mut self,
+        outcome: Outcome,
+        mut post: Post,
+        stop: &CancellationToken,
+    ) -> Option<Post> {
+        let batch = post.batch.clone();
+        let done = match outcome {
+            Outcome::Throttled { .. } | Outcome::NotSent(_) => return Some(post),
+            Outcome::Unknown(reason) => {
+                post.may_be_stored |= reason.may_be_stored;
+                return Some(post);
+            }
+            Outcome::Refused(Refusal::Operator(reason)) => {
+                post.may_be_stored |= reason.may_be_stored;
+                return Some(post);
+            }
+            Outcome::Refused(Refusal::Data(reason)) => {
+                post.may_be_stored |= reason.may_be_stored;
+                post.data_refusals += 1;
+                if post.data_refusals < self.options.data_attempts_max {
+                    return Some(post);
+                }
+                let why = rejection(&reason, &post);
+                self.on_disk(move |outlet| outlet.reject(&batch, &why)).await
+            }
+            Outcome::Stored => self.on_disk(move |outlet| outlet.stored(&batch)).await,
+            Outcome::TooLarge if post.may_be_stored => {
+                self.on_disk(move |outlet| outlet.doubt(&batch, &Fault::TooLargeAfterUnknown))
+                    .await
+            }
+            Outcome::TooLarge => {
+                let bytes_max = self.pacer.body_bytes_max();
+                self.on_disk(move |outlet| outlet.split(&batch, bytes_max))
+                    .await
+            }
+        };
+        match done {
+            Ok(()) => None,
+            Err(error) => {
+                // The file is still there: the next look finds it and goes on.
+                disk_trouble("putting a sent batch where it belongs", &error);
+                pause(DISK_RETRY, stop).await;
+                None
+            }
+        }
+    }
+
+    async fn save_pace(&self) {
+        let bytes = match serde_json::to_vec_pretty(self.pacer.pace()) {
+            Ok(bytes) => bytes,
+            Err(error) => return disk_trouble("saving the pace", &error.into()),
+        };
+        if let Err(error) = self.on_disk(move |outlet| outlet.save_pace(&bytes)).await {
+            disk_trouble("saving the pace", &error);
+        }
+    }
+
+    /// Runs disk work where it may block.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Outlet) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let outlet = self.outlet.clone();
+        tokio::task::spawn_blocking(move || work(&outlet))
+            .await
+            .map_err(io::Error::other)?
+    }
+}
+
+/// Waits; whether the time passed without a stop.
+async fn pause(time: Duration, stop: &CancellationToken) -> bool {
+    if time.is_zero() {
+        return !stop.is_cancelled();
+    }
+    tokio::select! {
+        () = stop.cancelled() => false,
+        () = sleep(time) => true,
+    }
+}
+
+fn rejection(reason: &Reason, post: &Post) -> Rejection {
+    Rejection {
+        time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        code: reason.code.map(i32::from),
+        message: reason.to_string(),
+        query_id: post.request.query_id.clone(),
+        attempts: post.attempts,
+    }
+}
+
+fn disk_trouble(what: &str, error: &io::Error) {
+    metrics::counter!("spoolhouse_spool_disk_errors_total").increment(1);
+    tracing::warn!(%error, "{what} failed; nothing is lost, trying again");
+}
+
+/// One line and one count per attempt.
+fn tell(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pacer) {
+    let batch = post.batch.name();
+    let attempt = post.attempts;
+    let label = match outcome {
+        Outcome::Stored => {
+            let (rows, bytes) = (post.batch.footer.rows, post.batch.bytes.len() as u64);
+            metrics::counter!("spoolhouse_upload_rows_total").increment(rows);
+            metrics::counter!("spoolhouse_upload_bytes_total").increment(bytes);
+            let filled_percent = bytes * 100 / pacer.body_bytes_max().max(1);
+            tracing::info!(batch, rows, bytes, filled_percent, attempt, ?took, "stored");
+            "stored"
+        }
+        Outcome::Throttled { .. } => {
+            tracing::debug!(batch, interval = ?pacer.interval(), "the slot is not open yet");
+            "throttled"
+        }
+        Outcome::TooLarge => {
+            let (bytes, limit) = (post.batch.bytes.len(), pacer.body_bytes_max());
+            tracing::warn!(batch, bytes, limit, "over the proxy's body limit; going on with a lower one");
+            "too_large"
+        }
+        Outcome::NotSent(reason) => {
+            tracing::warn!(batch, attempt, %reason, "not sent; the batch is kept");
+            "not_sent"
+        }
+        Outcome::Unknown(reason) => {
+            tracing::warn!(batch, attempt, %reason, "fate unknown; the same bytes go again under the same token");
+            "unknown"
+        }
+        Outcome::Refused(Refusal::Operator(reason)) => {
+            tracing::error!(batch, attempt, %reason, "refused, and every other batch would be; the batch is kept, uploads wait until this is fixed");
+            "refused_operator"
+        }
+        Outcome::Refused(Refusal::Data(reason)) => {
+            tracing::error!(batch, attempt, %reason, "ClickHouse refused the data");
+            "refused_data"
+        }
+    };
+    metrics::counter!("spoolhouse_upload_requests_total", "outcome" => label).increment(1);
+}
