@@ -5,7 +5,9 @@ use std::process::{Command, ExitCode};
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=schema/http_log.capnp");
     if Command::new("capnp").arg("--version").output().is_err() {
-        eprintln!("the `capnp` tool is missing: install it with `apt-get install capnproto` (macOS: `brew install capnp`)");
+        eprintln!(
+            "the `capnp` tool is missing: install it with `apt-get install capnproto` (macOS: `brew install capnp`)"
+        );
         return ExitCode::FAILURE;
     }
     match capnpc::CompilerCommand::new()
