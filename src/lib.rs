@@ -6,8 +6,13 @@
 //! out of it. The spool knows neither Kafka's client nor HTTP.
 #![warn(missing_docs)]
 
+pub mod cli;
+pub mod commands;
+pub mod config;
 pub mod ingest;
+pub mod observe;
 pub mod spool;
+pub mod upload;
 
 /// Readers and builders of the wire contract, generated from `schema/http_log.capnp`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications)]

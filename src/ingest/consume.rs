@@ -149,7 +149,7 @@ impl Ingest<'_> {
         };
         let offset = message.offset();
         if offset < *position {
-            metrics::counter!("spoolhouse_ingest_redelivered_total").increment(1);
+            metrics::counter!("spoolhouse_redelivered_total").increment(1);
             return Ok(());
         }
         self.window.take(
@@ -179,7 +179,7 @@ impl Ingest<'_> {
                 self.released.extend(released);
             }
             Event::CommitFailed(code) => {
-                metrics::counter!("spoolhouse_ingest_commit_failures_total").increment(1);
+                metrics::counter!("spoolhouse_commit_failures_total").increment(1);
                 self.note_trouble("commit", &code);
                 self.retry_at = Some(Instant::now() + RETRY);
             }
@@ -217,9 +217,8 @@ impl Ingest<'_> {
         };
         let (segment, counts) = std::mem::replace(&mut self.window, Window::new()?).close()?;
         self.unsaved = Some(self.intake.finish(segment, &assignment.source)?);
-        metrics::counter!("spoolhouse_ingest_records_total").increment(counts.records);
-        metrics::counter!("spoolhouse_ingest_texts_replaced_total")
-            .increment(counts.texts_replaced);
+        metrics::counter!("spoolhouse_records_total").increment(counts.records);
+        metrics::counter!("spoolhouse_texts_replaced_total").increment(counts.texts_replaced);
         Ok(())
     }
 
@@ -238,7 +237,7 @@ impl Ingest<'_> {
                     bytes = finished.bytes.len(),
                     "segment sealed",
                 );
-                metrics::counter!("spoolhouse_ingest_segments_total").increment(1);
+                metrics::counter!("spoolhouse_segments_sealed_total").increment(1);
                 self.commits.sealed(footer.clone());
                 self.unsaved = None;
                 self.commit(now);
@@ -329,7 +328,7 @@ impl Ingest<'_> {
             };
             self.intake.record_gap(&gap)?;
             let offsets = lost.1.abs_diff(lost.0);
-            metrics::counter!("spoolhouse_ingest_lost_offsets_total").increment(offsets);
+            metrics::counter!("spoolhouse_offsets_lost_total").increment(offsets);
             tracing::error!(
                 partition,
                 from = lost.0,
@@ -457,7 +456,7 @@ impl Ingest<'_> {
             Ok(()) => {
                 self.paused = pause;
                 if pause {
-                    metrics::counter!("spoolhouse_ingest_pauses_total").increment(1);
+                    metrics::counter!("spoolhouse_pauses_total").increment(1);
                     tracing::warn!(
                         spool_bytes = bytes,
                         budget,
@@ -472,7 +471,7 @@ impl Ingest<'_> {
 
     fn disk_trouble(&mut self, what: &str, error: &io::Error, now: Instant) {
         self.retry_at = Some(now + RETRY);
-        metrics::counter!("spoolhouse_spool_disk_errors_total").increment(1);
+        metrics::counter!("spoolhouse_disk_errors_total").increment(1);
         self.note_trouble(what, error);
     }
 

@@ -91,7 +91,7 @@ impl Window {
                 self.counts.texts_replaced += u64::from(record.texts_replaced);
             }
             Err(error) => {
-                metrics::counter!("spoolhouse_ingest_undecodable_total", "reason" => error.code())
+                metrics::counter!("spoolhouse_undecodable_total", "reason" => error.code())
                     .increment(1);
                 self.counts.undecodable += 1;
                 self.segment.keep_undecodable(Message {

@@ -165,7 +165,7 @@ impl Spool {
             reason = %fault,
             "file set aside in doubtful/; nothing in it was removed",
         );
-        metrics::counter!("spoolhouse_spool_doubtful_files_total").increment(1);
+        metrics::counter!("spoolhouse_files_set_aside_total").increment(1);
         let reason = serde_json::json!({
             "file": name,
             "from": room.name(),

@@ -412,7 +412,7 @@ impl Outlet {
              raise client_max_body_size at the proxy and upload.max_body, then send it by hand"
         );
         tracing::error!(file = %format!("rejected/{name}"), message);
-        metrics::counter!("spoolhouse_upload_rejected_batches_total").increment(1);
+        metrics::counter!("spoolhouse_batches_rejected_total").increment(1);
         let why = Rejection {
             message,
             ..Rejection::default()

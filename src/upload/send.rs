@@ -91,7 +91,6 @@ struct Post {
     may_be_stored: bool,
 }
 
-#[derive(Debug)]
 struct Sender {
     options: Options,
     outlet: Arc<Outlet>,
@@ -135,11 +134,7 @@ impl Sender {
     }
 
     fn prepare(&self, batch: Batch) -> Post {
-        let request = request::insert(
-            &self.options.target,
-            &batch.digest,
-            &batch.footer.settings,
-        );
+        let request = request::insert(&self.options.target, &batch.digest, &batch.footer.settings);
         if batch.fate_unknown {
             tracing::info!(
                 batch = batch.name(),
@@ -213,7 +208,9 @@ impl Sender {
                     return Some(post);
                 }
                 let why = rejection(&reason, &post);
-                self.on_disk(move |outlet| outlet.reject(&batch, &why)).await
+                metrics::counter!("spoolhouse_batches_rejected_total").increment(1);
+                self.on_disk(move |outlet| outlet.reject(&batch, &why))
+                    .await
             }
             Outcome::Stored => self.on_disk(move |outlet| outlet.stored(&batch)).await,
             Outcome::TooLarge if post.may_be_stored => {
@@ -281,7 +278,7 @@ fn rejection(reason: &Reason, post: &Post) -> Rejection {
 }
 
 fn disk_trouble(what: &str, error: &io::Error) {
-    metrics::counter!("spoolhouse_spool_disk_errors_total").increment(1);
+    metrics::counter!("spoolhouse_disk_errors_total").increment(1);
     tracing::warn!(%error, "{what} failed; nothing is lost, trying again");
 }
 
@@ -292,8 +289,8 @@ fn tell(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pacer) {
     let label = match outcome {
         Outcome::Stored => {
             let (rows, bytes) = (post.batch.footer.rows, post.batch.bytes.len() as u64);
-            metrics::counter!("spoolhouse_upload_rows_total").increment(rows);
-            metrics::counter!("spoolhouse_upload_bytes_total").increment(bytes);
+            metrics::counter!("spoolhouse_rows_stored_total").increment(rows);
+            metrics::counter!("spoolhouse_stored_bytes_total").increment(bytes);
             let filled_percent = bytes * 100 / pacer.body_bytes_max().max(1);
             tracing::info!(batch, rows, bytes, filled_percent, attempt, ?took, "stored");
             "stored"
@@ -304,7 +301,12 @@ fn tell(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pacer) {
         }
         Outcome::TooLarge => {
             let (bytes, limit) = (post.batch.bytes.len(), pacer.body_bytes_max());
-            tracing::warn!(batch, bytes, limit, "over the proxy's body limit; going on with a lower one");
+            tracing::warn!(
+                batch,
+                bytes,
+                limit,
+                "over the proxy's body limit; going on with a lower one"
+            );
             "too_large"
         }
         Outcome::NotSent(reason) => {
@@ -324,5 +326,10 @@ fn tell(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pacer) {
             "refused_data"
         }
     };
-    metrics::counter!("spoolhouse_upload_requests_total", "outcome" => label).increment(1);
+    metrics::counter!("spoolhouse_requests_total", "outcome" => label).increment(1);
+    metrics::histogram!("spoolhouse_request_seconds").record(took);
+    metrics::gauge!("spoolhouse_slot_interval_seconds").set(pacer.interval());
+    metrics::gauge!("spoolhouse_body_bytes_max").set(pacer.body_bytes_max() as f64);
+    let needs_operator = matches!(outcome, Outcome::Refused(Refusal::Operator(_)));
+    metrics::gauge!("spoolhouse_operator_needed").set(u8::from(needs_operator));
 }

@@ -1,0 +1,150 @@
+//! The command line: arguments, logging and exit codes. What a subcommand does
+//! is in [`commands`](crate::commands).
+
+use std::io::{IsTerminal, stderr};
+use std::process::{ExitCode, Termination};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::commands;
+use crate::config::ConfigError;
+
+/// How a process ended, for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All was done.
+    Done,
+    /// Something failed that may go well another time.
+    Failed,
+    /// The command line or the configuration can't be used: it will not go
+    /// well until somebody changes it.
+    Usage,
+}
+
+impl Exit {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+        }
+    }
+
+    fn of(error: &anyhow::Error) -> Self {
+        if error.chain().any(|cause| cause.is::<ConfigError>()) {
+            Exit::Usage
+        } else {
+            Exit::Failed
+        }
+    }
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+}
+
+/// Carries HTTP access logs from Kafka to ClickHouse, exactly once, through a
+/// proxy that admits one request a minute.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    /// How log lines on standard error look. Which are shown: RUST_LOG
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The looks of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people; in colours on a terminal
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Carry records until stopped by SIGINT or SIGTERM
+    Run(commands::run::Args),
+    /// Fill the topic with synthetic traffic
+    Produce(commands::produce::Args),
+}
+
+/// Parses the arguments of the process and does what they say. Errors go to
+/// standard error, one line.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; a closed pipe is no concern.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+        }
+    };
+    log_to_stderr(cli.log_format);
+    let done = match cli.command {
+        Command::Run(args) => commands::run::run(args),
+        Command::Produce(args) => commands::produce::run(args),
+    };
+    match done {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            eprintln!("spoolhouse: {error:#}");
+            Exit::of(&error)
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exit_codes_are_part_of_the_interface() {
+        assert_eq!(
+            [Exit::Done, Exit::Failed, Exit::Usage].map(Exit::code),
+            [0, 1, 2]
+        );
+    }
+
+    #[test]
+    fn an_error_of_the_configuration_exits_as_usage_even_with_context() {
+        let unknown = [("SPOOLHOUSE_X".into(), "1".into())];
+        let error = config::parse(None, unknown).unwrap_err();
+        let error = Err::<(), _>(error).context("starting").unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Usage);
+        assert_eq!(Exit::of(&anyhow::anyhow!("disk full")), Exit::Failed);
+    }
+}

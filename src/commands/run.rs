@@ -1,0 +1,192 @@
+//! `spoolhouse run`: the daemon. Puts the rooms together and takes them down
+//! again at a signal.
+//!
+//! Ingest has a thread of its own, upload and the status server share the
+//! runtime. A room that fails takes the others down in order, so that what was
+//! taken in is sealed and committed. A second signal ends the process at once;
+//! that is safe as well, since a start repairs whatever a crash leaves.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, Loaded};
+use crate::ingest::{self, consume, window};
+use crate::observe;
+use crate::spool::{Intake, Outlet, Spool};
+use crate::upload::{pacer, request, send, settings, transport};
+
+/// How long a stop waits for the rooms: ingest seals and commits, upload waits
+/// for the answer to a post that is under way.
+const SHUTDOWN_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a batch is posted that ClickHouse refuses for its data.
+const DATA_ATTEMPTS_MAX: u32 = 3;
+
+/// Arguments of `spoolhouse run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file [default: spoolhouse.toml in the working
+    /// directory, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// A [`config::ConfigError`] when the configuration can't be used, anything
+/// else when a room fails.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let loaded = config::load(args.config.as_deref(), std::env::vars_os())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("can't start the runtime")?;
+    let done = runtime.block_on(house(&loaded));
+    // Whatever still blocks (a post, a question to Kafka) is left behind.
+    runtime.shutdown_background();
+    done
+}
+
+async fn house(loaded: &Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
+    let mut signals = Signals::listen()?;
+    let metrics = observe::metrics::install().context("can't install the metrics")?;
+    let listener = TcpListener::bind(config.observe.listen)
+        .await
+        .map_err(|error| loaded.blame("observe.listen", error))?;
+    let spool = Spool::open(&config.spool.dir)?;
+    tracing::info!(
+        spool = %spool.root().display(),
+        id = %spool.id(),
+        bytes = spool.bytes(),
+        listen = %config.observe.listen,
+        "started",
+    );
+
+    let stop = CancellationToken::new();
+    let mut observing = tokio::spawn(observe::serve(listener, metrics, stop.clone()));
+    let mut uploading = tokio::spawn(send::run(
+        upload_options(config),
+        Outlet::new(spool.clone()),
+        stop.clone(),
+    ));
+    let (intake, options) = (Intake::new(spool.clone()), ingest_options(config, &spool));
+    let mut ingesting = tokio::task::spawn_blocking({
+        let stop = stop.clone();
+        move || consume::run(options, intake, &stop)
+    });
+
+    let mut ingest_ended = None;
+    let trouble = tokio::select! {
+        () = signals.received() => None,
+        ended = &mut ingesting => {
+            ingest_ended = Some(());
+            Some(failure("ingest", ended))
+        }
+        ended = &mut uploading => Some(failure("upload", ended)),
+        ended = &mut observing => Some(failure("the status server", ended)),
+    };
+    tracing::info!("stopping: sealing and committing what was taken in");
+    stop.cancel();
+    let leave = async {
+        if ingest_ended.is_none() {
+            match ingesting.await {
+                Ok(Ok(())) => {}
+                ended => tracing::error!("{:#}", failure("ingest", ended)),
+            }
+        }
+        let _ = (&mut uploading).await;
+    };
+    tokio::select! {
+        () = leave => tracing::info!("stopped"),
+        () = tokio::time::sleep(SHUTDOWN_AFTER) => tracing::warn!(
+            "left after {SHUTDOWN_AFTER:?} without waiting any longer; the next start goes on from here"
+        ),
+        () = signals.received() => tracing::warn!("second signal: left at once"),
+    }
+    trouble.map_or(Ok(()), Err)
+}
+
+/// A room that ended although nobody asked it to.
+fn failure<E: std::error::Error + Send + Sync + 'static>(
+    room: &str,
+    ended: Result<Result<(), E>, tokio::task::JoinError>,
+) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow!("{room} ended without being asked to"),
+        Ok(Err(error)) => anyhow::Error::new(error).context(format!("{room} failed")),
+        Err(error) => anyhow::Error::new(error).context(format!("{room} panicked")),
+    }
+}
+
+fn ingest_options(config: &Config, spool: &Spool) -> consume::Options {
+    let kafka = &config.kafka;
+    consume::Options {
+        kafka: ingest::kafka::Options {
+            brokers: kafka.brokers.clone(),
+            topic: kafka.topic.clone(),
+            group: kafka.group.clone(),
+            instance_id: kafka
+                .instance_id
+                .clone()
+                .unwrap_or_else(|| format!("spoolhouse-{}", spool.id())),
+            librdkafka: kafka.librdkafka.clone(),
+        },
+        limits: window::Limits {
+            roll_after: config.spool.roll_after,
+            roll_bytes: config.spool.roll_bytes,
+        },
+        spool_bytes_max: config.spool.max_bytes,
+    }
+}
+
+fn upload_options(config: &Config) -> send::Options {
+    let upload = &config.upload;
+    send::Options {
+        target: request::Target {
+            url: upload.url.clone(),
+            database: upload.database.clone(),
+            table: upload.table.clone(),
+        },
+        settings: settings::effective(&upload.settings),
+        pace: pacer::PaceOptions {
+            url: upload.url.to_string(),
+            interval_ms: u64::try_from(upload.interval.as_millis()).unwrap_or(u64::MAX),
+            body_bytes_max: upload.max_body,
+        },
+        transport: transport::TransportOptions {
+            user: upload.user.clone(),
+            password_file: upload.password_file.clone(),
+            ..transport::TransportOptions::default()
+        },
+        data_attempts_max: DATA_ATTEMPTS_MAX,
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("can't listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("can't listen for SIGINT")?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! From what was typed to what is valid: ranges, names, and whether files and
+//! directories can be reached. Looks at the disk, changes nothing there.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use url::Url;
+
+use super::error::{ConfigError, Origin};
+use super::sources::{LIBRDKAFKA, SETTINGS};
+use super::typed::{self, Scalar, Typed};
+use super::{Config, Kafka, Observe, Spool, Upload};
+use crate::upload::settings;
+
+/// The age a segment may reach. Kafka may keep its data for a minute only, and
+/// what is not sealed is not yet safe.
+const ROLL_AFTER: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+/// The size of a segment, in bytes.
+const ROLL_BYTES: RangeInclusive<u64> = 64 * bytesize::KIB..=bytesize::GIB;
+/// How many full segments the spool must have room for.
+const MAX_BYTES_SEGMENTS: u64 = 4;
+/// The distance between two requests.
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+/// The size of a request's body, in bytes.
+const MAX_BODY: RangeInclusive<u64> = bytesize::KIB..=bytesize::GIB;
+/// Longest name of a topic, and of a static member, that Kafka accepts.
+const KAFKA_NAME_CHARS_MAX: usize = 249;
+
+/// librdkafka's properties that other keys set, or that the promise depends on.
+const PINNED_PROPERTIES: [(&str, &str); 8] = [
+    (
+        "auto.offset.reset",
+        "Spoolhouse finds its start itself, so that a gap is noticed",
+    ),
+    ("bootstrap.servers", "set kafka.brokers instead"),
+    ("check.crcs", "a flipped bit must be noticed"),
+    (
+        "enable.auto.commit",
+        "an offset is committed only once its record is on disk",
+    ),
+    (
+        "enable.auto.offset.store",
+        "an offset is committed only once its record is on disk",
+    ),
+    ("group.id", "set kafka.group instead"),
+    ("group.instance.id", "set kafka.instance_id instead"),
+    ("metadata.broker.list", "set kafka.brokers instead"),
+];
+
+/// Tells where a key was set.
+struct Blame<'a>(&'a BTreeMap<String, Origin>);
+
+impl Blame<'_> {
+    fn at(&self, key: &str, problem: impl Display) -> ConfigError {
+        let origin = self.0.get(key).cloned().unwrap_or(Origin::Default);
+        ConfigError::at(key, origin, problem.to_string())
+    }
+
+    fn within<T: PartialOrd>(
+        &self,
+        key: &str,
+        value: &T,
+        range: RangeInclusive<T>,
+        show: impl Fn(&T) -> String,
+    ) -> Result<(), ConfigError> {
+        if range.contains(value) {
+            return Ok(());
+        }
+        let (from, to) = (show(range.start()), show(range.end()));
+        Err(self.at(
+            key,
+            format!("{} is not between {from} and {to}", show(value)),
+        ))
+    }
+
+    fn filled(&self, key: &str, value: &str) -> Result<(), ConfigError> {
+        if value.trim().is_empty() {
+            return Err(self.at(key, "must not be empty"));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn config(
+    typed: Typed,
+    origins: &BTreeMap<String, Origin>,
+) -> Result<Config, ConfigError> {
+    let blame = Blame(origins);
+    Ok(Config {
+        kafka: kafka(typed.kafka, &blame)?,
+        spool: spool(typed.spool, &blame)?,
+        upload: upload(typed.upload, &blame)?,
+        observe: observe(&typed.observe, &blame)?,
+    })
+}
+
+fn kafka(typed: typed::Kafka, blame: &Blame<'_>) -> Result<Kafka, ConfigError> {
+    for broker in typed.brokers.split(',') {
+        let (host, port) = broker
+            .trim()
+            .rsplit_once(':')
+            .unwrap_or((broker.trim(), "9092"));
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            let problem = format!("{broker:?} is no broker such as \"kafka1:9092\"");
+            return Err(blame.at("kafka.brokers", problem));
+        }
+    }
+    kafka_name(blame, "kafka.topic", &typed.topic)?;
+    blame.filled("kafka.group", &typed.group)?;
+    if let Some(instance_id) = &typed.instance_id {
+        kafka_name(blame, "kafka.instance_id", instance_id)?;
+    }
+    let mut librdkafka = BTreeMap::new();
+    for (name, value) in typed.librdkafka {
+        if let Some((_, why)) = PINNED_PROPERTIES.iter().find(|(pinned, _)| *pinned == name) {
+            let key = format!("{LIBRDKAFKA}.{name}");
+            return Err(blame.at(&key, format!("is not for the configuration to set: {why}")));
+        }
+        let value = match value {
+            Scalar::Boolean(value) => value.to_string(),
+            Scalar::Text(text) => text,
+        };
+        librdkafka.insert(name, value);
+    }
+    Ok(Kafka {
+        brokers: typed.brokers,
+        topic: typed.topic,
+        group: typed.group,
+        instance_id: typed.instance_id,
+        librdkafka,
+    })
+}
+
+/// Kafka's rule for topics, which it applies to static members too.
+fn kafka_name(blame: &Blame<'_>, key: &str, name: &str) -> Result<(), ConfigError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty()
+        || name.len() > KAFKA_NAME_CHARS_MAX
+        || matches!(name, "." | "..")
+        || !name.chars().all(legal)
+    {
+        return Err(blame.at(
+            key,
+            format!("{name:?} is no name that Kafka accepts: letters, digits, `.`, `_` and `-`, at most {KAFKA_NAME_CHARS_MAX}"),
+        ));
+    }
+    Ok(())
+}
+
+fn spool(typed: typed::Spool, blame: &Blame<'_>) -> Result<Spool, ConfigError> {
+    directory(blame, "spool.dir", &typed.dir)?;
+    blame.within(
+        "spool.roll_after",
+        &typed.roll_after,
+        ROLL_AFTER,
+        show_duration,
+    )?;
+    blame.within("spool.roll_bytes", &typed.roll_bytes, ROLL_BYTES, show_size)?;
+    if typed.max_bytes < MAX_BYTES_SEGMENTS * typed.roll_bytes {
+        let problem = format!(
+            "{} has no room for {MAX_BYTES_SEGMENTS} segments of spool.roll_bytes = {}",
+            show_size(&typed.max_bytes),
+            show_size(&typed.roll_bytes),
+        );
+        return Err(blame.at("spool.max_bytes", problem));
+    }
+    Ok(Spool {
+        dir: typed.dir,
+        roll_after: typed.roll_after,
+        roll_bytes: typed.roll_bytes,
+        max_bytes: typed.max_bytes,
+    })
+}
+
+/// A directory that exists and can be listed, or that can be made: the nearest
+/// ancestor that exists must be a directory.
+fn directory(blame: &Blame<'_>, key: &str, dir: &Path) -> Result<(), ConfigError> {
+    if dir.as_os_str().is_empty() {
+        return Err(blame.at(key, "must not be empty"));
+    }
+    for path in dir.ancestors() {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        match std::fs::read_dir(path) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let problem = format!("can't use the directory {}: {error}", path.display());
+                return Err(blame.at(key, problem));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn upload(typed: typed::Upload, blame: &Blame<'_>) -> Result<Upload, ConfigError> {
+    let url = target(blame, &typed.url)?;
+    blame.filled("upload.database", &typed.database)?;
+    blame.filled("upload.table", &typed.table)?;
+    if let Some(user) = &typed.user {
+        blame.filled("upload.user", user)?;
+    }
+    if let Some(file) = &typed.password_file {
+        if typed.user.is_none() {
+            return Err(blame.at("upload.password_file", "is set, but upload.user is not"));
+        }
+        std::fs::read_to_string(file).map_err(|error| {
+            blame.at(
+                "upload.password_file",
+                format!("can't read {}: {error}", file.display()),
+            )
+        })?;
+    }
+    blame.within("upload.interval", &typed.interval, INTERVAL, show_duration)?;
+    blame.within("upload.max_body", &typed.max_body, MAX_BODY, show_size)?;
+    let mut overrides = BTreeMap::new();
+    for (name, value) in typed.settings {
+        settings::check_name(&name)
+            .map_err(|error| blame.at(&format!("{SETTINGS}.{name}"), error))?;
+        let value = match value {
+            Scalar::Boolean(value) => u8::from(value).to_string(),
+            Scalar::Text(text) => text,
+        };
+        overrides.insert(name, value);
+    }
+    Ok(Upload {
+        url,
+        database: typed.database,
+        table: typed.table,
+        user: typed.user,
+        password_file: typed.password_file,
+        interval: typed.interval,
+        max_body: typed.max_body,
+        settings: overrides,
+    })
+}
+
+/// The URL, which is never shown: it could hold a password.
+fn target(blame: &Blame<'_>, text: &str) -> Result<Url, ConfigError> {
+    let key = "upload.url";
+    let url = Url::parse(text).map_err(|error| {
+        blame.at(
+            key,
+            format!("not a URL such as \"http://proxy:8124/\" ({error})"),
+        )
+    })?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(blame.at(key, "must begin with http:// or https:// and name a host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let problem = "must not hold a user or password: set upload.user and upload.password_file";
+        return Err(blame.at(key, problem));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        let problem = "must not hold a query: ClickHouse's settings belong to [upload.settings]";
+        return Err(blame.at(key, problem));
+    }
+    Ok(url)
+}
+
+fn observe(typed: &typed::Observe, blame: &Blame<'_>) -> Result<Observe, ConfigError> {
+    let listen = typed.listen.parse().map_err(|_| {
+        let problem = format!(
+            "{:?} is no address such as \"127.0.0.1:9464\"",
+            typed.listen
+        );
+        blame.at("observe.listen", problem)
+    })?;
+    Ok(Observe { listen })
+}
+
+fn show_duration(duration: &Duration) -> String {
+    humantime::format_duration(*duration).to_string()
+}
+
+fn show_size(bytes: &u64) -> String {
+    ByteSize(*bytes).display().iec().to_string()
+}

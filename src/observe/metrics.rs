@@ -1,0 +1,259 @@
+//! Every metric of Spoolhouse by name, unit and meaning.
+//!
+//! Rooms count through the `metrics` facade under these names (imports point
+//! downward, so they can't name this file); a test finds every name that a room
+//! uses and is not described here. Prometheus's conventions: base units, `_total`
+//! for counters.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{
+    BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+/// Bounds of the buckets of every histogram of durations, in seconds.
+const SECONDS: [f64; 11] = [
+    0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0,
+];
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+use Kind::{Counter, Gauge, Histogram};
+
+/// Name, kind, unit and help.
+type Metric = (&'static str, Kind, Unit, &'static str);
+
+const METRICS: &[Metric] = &[
+    // ingest
+    (
+        "spoolhouse_records_total",
+        Counter,
+        Unit::Count,
+        "Messages decoded, masked and taken into a segment",
+    ),
+    (
+        "spoolhouse_undecodable_total",
+        Counter,
+        Unit::Count,
+        "Messages that are no HttpLogRecord, kept in undecodable/, by reason",
+    ),
+    (
+        "spoolhouse_texts_replaced_total",
+        Counter,
+        Unit::Count,
+        "Texts in which bytes that are no UTF-8 were replaced",
+    ),
+    (
+        "spoolhouse_redelivered_total",
+        Counter,
+        Unit::Count,
+        "Messages that Kafka handed out again and that were passed over",
+    ),
+    (
+        "spoolhouse_offsets_lost_total",
+        Counter,
+        Unit::Count,
+        "Offsets that Kafka deleted before they were read (gaps.jsonl)",
+    ),
+    (
+        "spoolhouse_commit_failures_total",
+        Counter,
+        Unit::Count,
+        "Offset commits that were not acknowledged and are tried again",
+    ),
+    (
+        "spoolhouse_pauses_total",
+        Counter,
+        Unit::Count,
+        "Times that consumption paused because the spool was full or the disk failed",
+    ),
+    // spool
+    (
+        "spoolhouse_segments_sealed_total",
+        Counter,
+        Unit::Count,
+        "Segments sealed",
+    ),
+    (
+        "spoolhouse_spool_bytes",
+        Gauge,
+        Unit::Bytes,
+        "Size of all files in the spool",
+    ),
+    (
+        "spoolhouse_disk_errors_total",
+        Counter,
+        Unit::Count,
+        "Disk operations that failed and are tried again",
+    ),
+    (
+        "spoolhouse_files_set_aside_total",
+        Counter,
+        Unit::Count,
+        "Files moved to doubtful/, each with its reason beside it",
+    ),
+    // upload
+    (
+        "spoolhouse_requests_total",
+        Counter,
+        Unit::Count,
+        "Requests to the proxy, by outcome",
+    ),
+    (
+        "spoolhouse_request_seconds",
+        Histogram,
+        Unit::Seconds,
+        "Time from sending a request to the end of its answer",
+    ),
+    (
+        "spoolhouse_rows_stored_total",
+        Counter,
+        Unit::Count,
+        "Rows that ClickHouse confirmed",
+    ),
+    (
+        "spoolhouse_stored_bytes_total",
+        Counter,
+        Unit::Bytes,
+        "Bytes of the batches that ClickHouse confirmed",
+    ),
+    (
+        "spoolhouse_batches_rejected_total",
+        Counter,
+        Unit::Count,
+        "Batches moved to rejected/, each with its reason beside it",
+    ),
+    (
+        "spoolhouse_slot_interval_seconds",
+        Gauge,
+        Unit::Seconds,
+        "The distance between two slots of the proxy, as configured or learned",
+    ),
+    (
+        "spoolhouse_body_bytes_max",
+        Gauge,
+        Unit::Bytes,
+        "The largest request body, as configured or learned",
+    ),
+    (
+        "spoolhouse_operator_needed",
+        Gauge,
+        Unit::Count,
+        "1 while uploads wait for an operator to mend something, else 0",
+    ),
+];
+
+/// Installs the recorder behind the `metrics` facade, with every metric
+/// described, and returns the handle that renders it.
+///
+/// # Errors
+/// When a recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let recorder = recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)?;
+    describe();
+    Ok(handle)
+}
+
+/// A recorder that is not installed.
+pub(super) fn recorder() -> PrometheusRecorder {
+    let builder = PrometheusBuilder::new();
+    let builder = match builder.set_buckets(&SECONDS) {
+        Ok(builder) => builder,
+        // Only an empty list of bounds is refused.
+        Err(_) => PrometheusBuilder::new(),
+    };
+    builder.build_recorder()
+}
+
+fn describe() {
+    for &(name, kind, unit, help) in METRICS {
+        match kind {
+            Counter => describe_counter!(name, unit, help),
+            Gauge => describe_gauge!(name, unit, help),
+            Histogram => describe_histogram!(name, unit, help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let mut seen = BTreeSet::new();
+        for (name, kind, unit, help) in METRICS {
+            assert!(seen.insert(name), "{name} is described twice");
+            assert!(name.starts_with("spoolhouse_"), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Counter, "{name}");
+            match unit {
+                Unit::Seconds => assert!(name.ends_with("_seconds"), "{name}"),
+                Unit::Bytes => assert!(name.contains("_bytes"), "{name}"),
+                _ => {}
+            }
+            assert!(!help.is_empty() && !help.ends_with('.'), "{name}");
+        }
+    }
+
+    /// The metrics a file counts: the first argument of the facade's macros.
+    fn counted(source: &str) -> impl Iterator<Item = &str> {
+        ["counter!(", "gauge!(", "histogram!("]
+            .into_iter()
+            .flat_map(move |facade| {
+                let uses = source.split(facade).skip(1);
+                uses.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+            })
+    }
+
+    #[test]
+    fn every_metric_that_a_room_counts_is_described() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for file in walkdir::WalkDir::new(sources) {
+            let file = file.unwrap();
+            let is_rust = file
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "rs");
+            if !is_rust || file.path().ends_with("observe/metrics.rs") {
+                continue;
+            }
+            let source = std::fs::read_to_string(file.path()).unwrap();
+            for name in counted(&source) {
+                let described = METRICS.iter().any(|(known, ..)| *known == name);
+                assert!(
+                    described,
+                    "{name} in {} has no description",
+                    file.path().display()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_is_rendered_with_its_help() {
+        let recorder = recorder();
+        let text = metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::counter!("spoolhouse_records_total").increment(3);
+            recorder.handle().render()
+        });
+        assert!(
+            text.contains("# HELP spoolhouse_records_total Messages decoded"),
+            "{text}"
+        );
+        assert!(
+            text.contains("# TYPE spoolhouse_records_total counter"),
+            "{text}"
+        );
+        assert!(text.contains("spoolhouse_records_total 3"), "{text}");
+    }
+}

@@ -1,0 +1,313 @@
+//! When the next request may go out, and how large its body may be.
+//!
+//! The proxy admits one request per interval, counted from when it read the
+//! last admitted request's headers; a request that it refuses moves nothing
+//! (measured on nginx's `limit_req`). So the pacer waits for the slot it expects
+//! and, refused there, asks again shortly after, until it has learned the real
+//! interval: stock nginx turns `1r/m` into 62.5 s. No clock of its own: times
+//! are passed in, and all it knows is [`Pace`], which the caller stores.
+//!
+//! To be refined: it learns a longer interval than the configured one, but
+//! never tries a shorter one; it narrows the interval down only to the distance
+//! of two attempts.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::{Outcome, Refusal};
+
+/// Wait between two attempts at one slot, in milliseconds.
+const POLL_MS: u64 = 500;
+/// Attempts at one slot after which the wait begins to double.
+const POLLS_AT_FULL_PACE: u32 = 20;
+/// Longest wait between two attempts at one slot, in milliseconds.
+const POLL_MS_MAX: u64 = 8_000;
+/// First and longest wait after a connection that failed, in milliseconds.
+const NOT_SENT_MS: (u64, u64) = (1_000, 60_000);
+/// Longest wait after refusals that need an operator, in milliseconds, unless
+/// the interval itself is longer.
+const OPERATOR_MS_MAX: u64 = 300_000;
+/// Longest `Retry-After` that is honoured, in milliseconds.
+const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
+/// A slot first tried so much later than expected, in milliseconds, measures
+/// nothing.
+const SLOT_MISSED_MS: u64 = 2_000;
+/// A learned interval is at most so many configured ones.
+const LEARNED_INTERVALS_MAX: u64 = 4;
+/// No body limit is learned below this many bytes.
+const BODY_BYTES_MIN: u64 = 1_024;
+
+/// What the configuration says about the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaceOptions {
+    /// The proxy's URL: another proxy has another pace.
+    pub url: String,
+    /// Expected distance between two admitted requests, in milliseconds.
+    pub interval_ms: u64,
+    /// Largest body that the proxy is expected to admit, in bytes.
+    pub body_bytes_max: u64,
+}
+
+/// What the pacer has learned, for the caller to store and hand back after a
+/// restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// The configuration under which all this was learned.
+    learned_under: PaceOptions,
+    /// When a request last used a slot, or may have.
+    used_at_ms: Option<u64>,
+    /// When the request went out whose outcome isn't known yet.
+    in_flight_ms: Option<u64>,
+    /// The interval between slots, if it was measured.
+    interval_ms: Option<u64>,
+    /// A wait of its own: the next poll, a back-off, `Retry-After`.
+    hold: Option<Hold>,
+    /// How often in a row the next slot was asked for and refused.
+    refused: u32,
+    /// When it was first asked for, if it was refused then.
+    refused_first_ms: Option<u64>,
+    /// How often in a row there was no connection or an operator was needed.
+    setbacks: u32,
+    /// The body limit, if the proxy showed one below the configured.
+    body_bytes_max: Option<u64>,
+    /// The largest body the proxy admitted.
+    body_bytes_fit: u64,
+}
+
+/// A wait, as start and length: with an end alone, a clock that is set back
+/// would prolong it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Hold {
+    since_ms: u64,
+    for_ms: u64,
+}
+
+impl Hold {
+    fn end_ms(self) -> u64 {
+        self.since_ms.saturating_add(self.for_ms)
+    }
+}
+
+impl Pace {
+    fn new(options: PaceOptions) -> Self {
+        Pace {
+            learned_under: options,
+            used_at_ms: None,
+            in_flight_ms: None,
+            interval_ms: None,
+            hold: None,
+            refused: 0,
+            refused_first_ms: None,
+            setbacks: 0,
+            body_bytes_max: None,
+            body_bytes_fit: 0,
+        }
+    }
+}
+
+/// Decides when the next request may go out.
+#[derive(Debug, Clone)]
+pub struct Pacer {
+    pace: Pace,
+}
+
+impl Pacer {
+    /// A pacer that goes on from a stored [`Pace`]. Another URL forgets all of
+    /// it, another interval or body limit what was learned about those.
+    pub fn new(options: PaceOptions, stored: Option<Pace>) -> Self {
+        let Some(mut pace) = stored.filter(|pace| pace.learned_under.url == options.url) else {
+            return Pacer {
+                pace: Pace::new(options),
+            };
+        };
+        if pace.learned_under.interval_ms != options.interval_ms {
+            pace.interval_ms = None;
+        }
+        if pace.learned_under.body_bytes_max != options.body_bytes_max {
+            pace.body_bytes_max = None;
+            pace.body_bytes_fit = 0;
+        }
+        // Whoever restarts after an error has probably mended something.
+        pace.setbacks = 0;
+        pace.hold = None;
+        // A request was under way when the last process ended: it may have
+        // used its slot.
+        if let Some(sent) = pace.in_flight_ms.take() {
+            pace.used_at_ms = Some(sent);
+            pace.refused = 0;
+            pace.refused_first_ms = None;
+        }
+        pace.learned_under = options;
+        Pacer { pace }
+    }
+
+    /// What to store: after [`sent`](Self::sent), before the first byte leaves,
+    /// and after [`record`](Self::record).
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// The interval that slots are expected at.
+    pub fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms())
+    }
+
+    /// The largest body to post, in bytes.
+    pub fn body_bytes_max(&self) -> u64 {
+        let configured = self.pace.learned_under.body_bytes_max;
+        self.pace
+            .body_bytes_max
+            .map_or(configured, |learned| learned.min(configured))
+    }
+
+    /// How long to wait from `now` for the next request. Zero: send.
+    ///
+    /// A clock that was set back since the last request starts the interval
+    /// anew, so the wait is never longer than an interval (or a back-off).
+    pub fn wait(&mut self, now: SystemTime) -> Duration {
+        let now = epoch_ms(now);
+        if let Some(used_at) = &mut self.pace.used_at_ms {
+            *used_at = now.min(*used_at);
+        }
+        if let Some(hold) = &mut self.pace.hold {
+            hold.since_ms = now.min(hold.since_ms);
+        }
+        Duration::from_millis(self.due_ms().saturating_sub(now))
+    }
+
+    /// When the next request may go out, as far as is known.
+    pub fn next_at(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.due_ms())
+    }
+
+    /// A request is about to go out. Store [`pace`](Self::pace) before it does:
+    /// a process that ends now must not try the same slot twice.
+    pub fn sent(&mut self, now: SystemTime) {
+        self.pace.in_flight_ms = Some(epoch_ms(now));
+    }
+
+    /// Learns from what became of the request that [`sent`](Self::sent)
+    /// announced. `jitter`, from 0 to 1, spreads the attempts after failures.
+    pub fn record(&mut self, outcome: &Outcome, body_bytes: u64, now: SystemTime, jitter: f64) {
+        let now = epoch_ms(now);
+        let sent = self.pace.in_flight_ms.take().unwrap_or(now);
+        match outcome {
+            Outcome::Throttled { retry_after } => self.refused(*retry_after, sent, now),
+            Outcome::TooLarge => self.too_large(body_bytes),
+            Outcome::NotSent(_) => {
+                let (first_ms, max_ms) = NOT_SENT_MS;
+                self.set_back(first_ms, max_ms, now, jitter);
+            }
+            Outcome::Stored | Outcome::Refused(Refusal::Data(_)) => {
+                self.admitted(sent);
+                self.fits(body_bytes);
+                self.pace.setbacks = 0;
+            }
+            Outcome::Unknown(reason) => {
+                // Without an answer nobody knows whether it was admitted: the
+                // slot counts as used, but nothing is learned from it.
+                if reason.status.is_some() {
+                    self.admitted(sent);
+                } else {
+                    self.used(sent);
+                }
+                self.pace.setbacks = 0;
+            }
+            Outcome::Refused(Refusal::Operator(_)) => {
+                self.admitted(sent);
+                let interval_ms = self.interval_ms();
+                self.set_back(interval_ms, OPERATOR_MS_MAX.max(interval_ms), now, jitter);
+            }
+        }
+    }
+
+    fn interval_ms(&self) -> u64 {
+        self.pace
+            .interval_ms
+            .unwrap_or(self.pace.learned_under.interval_ms)
+    }
+
+    fn due_ms(&self) -> u64 {
+        self.slot_ms().max(self.pace.hold.map_or(0, Hold::end_ms))
+    }
+
+    /// When the next slot is expected to open.
+    fn slot_ms(&self) -> u64 {
+        self.pace
+            .used_at_ms
+            .map_or(0, |used_at| used_at.saturating_add(self.interval_ms()))
+    }
+
+    /// The proxy let the request through that went out at `sent`. If it had
+    /// refused the slot when it was expected, the interval is now measured.
+    /// If the slot was tried only later, the refusals were somebody else's
+    /// requests or a clock that jumped, and say nothing about the interval.
+    fn admitted(&mut self, sent: u64) {
+        if let (Some(used_at), Some(first)) = (self.pace.used_at_ms, self.pace.refused_first_ms)
+            && first <= self.slot_ms().saturating_add(SLOT_MISSED_MS)
+        {
+            let configured = self.pace.learned_under.interval_ms;
+            let longest = configured.saturating_mul(LEARNED_INTERVALS_MAX);
+            self.pace.interval_ms = Some(sent.saturating_sub(used_at).clamp(configured, longest));
+        }
+        self.used(sent);
+    }
+
+    fn used(&mut self, sent: u64) {
+        self.pace.used_at_ms = Some(sent);
+        self.pace.refused = 0;
+        self.pace.refused_first_ms = None;
+        self.pace.hold = None;
+    }
+
+    fn refused(&mut self, retry_after: Option<Duration>, sent: u64, now: u64) {
+        self.pace.refused = self.pace.refused.saturating_add(1);
+        self.pace.refused_first_ms.get_or_insert(sent);
+        let doublings = (self.pace.refused / POLLS_AT_FULL_PACE).min(8);
+        let poll_ms = (POLL_MS << doublings)
+            .min(POLL_MS_MAX)
+            .min(self.interval_ms());
+        let asked_ms = retry_after.map_or(0, |asked| millis(asked).min(RETRY_AFTER_MS_MAX));
+        self.pace.hold = Some(Hold {
+            since_ms: now,
+            for_ms: poll_ms.max(asked_ms),
+        });
+    }
+
+    /// nginx refuses by `Content-Length`, before its limiter: no slot was used,
+    /// so the next attempt, with half, may follow at once.
+    fn too_large(&mut self, body_bytes: u64) {
+        let half = body_bytes / 2;
+        let fit = Some(self.pace.body_bytes_fit).filter(|fit| (half..body_bytes).contains(fit));
+        self.pace.body_bytes_max = Some(fit.unwrap_or(half).max(BODY_BYTES_MIN));
+        self.pace.setbacks = 0;
+    }
+
+    fn fits(&mut self, body_bytes: u64) {
+        self.pace.body_bytes_fit = self.pace.body_bytes_fit.max(body_bytes);
+    }
+
+    /// Waits twice as long after each setback in a row, less up to a quarter.
+    fn set_back(&mut self, first_ms: u64, max_ms: u64, now: u64, jitter: f64) {
+        let wait_ms = (first_ms << self.pace.setbacks.min(16)).min(max_ms);
+        let spread = (wait_ms as f64 * 0.25 * jitter.clamp(0.0, 1.0)) as u64;
+        self.pace.setbacks = self.pace.setbacks.saturating_add(1);
+        self.pace.hold = Some(Hold {
+            since_ms: now,
+            for_ms: wait_ms - spread,
+        });
+    }
+}
+
+fn epoch_ms(time: SystemTime) -> u64 {
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[path = "pacer_tests.rs"]
+mod tests;

@@ -1,0 +1,171 @@
+//! Posts one request and reads its answer: the only place that knows an HTTP
+//! client.
+//!
+//! Every post has a connection of its own (nginx drops kept ones after 75 s,
+//! and a slot comes only every 62.5 s) and a `Content-Length` (nginx can then
+//! refuse a body that is too large before it counts the request). Nothing is
+//! retried, redirected or sent through a proxy from the environment: one call
+//! is one attempt. Secrets are read from their file at each post, so that a
+//! corrected file heals without a restart, and are never logged.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, redirect, retry};
+
+use super::answer::{Answer, Outcome, Reason, classify};
+use super::request::Request;
+
+/// Bytes of an answer's body that are kept; an insert's should be empty.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How to reach the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransportOptions {
+    /// ClickHouse's user; without one no credentials are sent.
+    pub user: Option<String>,
+    /// The file with the user's password. Trailing line ends don't count.
+    pub password_file: Option<PathBuf>,
+    /// Longest wait for name resolution, connection and TLS handshake.
+    pub connect_timeout: Duration,
+    /// Longest time from the start of a post to the end of its answer. Above
+    /// the proxy's own 60 s, so that its 504 comes first.
+    pub timeout: Duration,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        TransportOptions {
+            user: None,
+            password_file: None,
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(180),
+        }
+    }
+}
+
+/// The HTTP client could not be set up, for example without any root certificate.
+#[derive(Debug, thiserror::Error)]
+#[error("can't set up the HTTP client")]
+pub struct TransportError(#[from] reqwest::Error);
+
+/// Posts batches, one connection each.
+pub struct Transport {
+    client: Client,
+    options: TransportOptions,
+}
+
+impl Transport {
+    /// A transport to a target that speaks `https` if `tls`, else plain `http`.
+    ///
+    /// # Errors
+    /// With `tls`, when the system has no root certificates.
+    pub fn new(options: TransportOptions, tls: bool) -> Result<Self, TransportError> {
+        // Fails when one is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("spoolhouse/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.timeout)
+            .pool_max_idle_per_host(0)
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .no_proxy();
+        if !tls {
+            // A container without certificates can still post to plain HTTP.
+            builder = builder.tls_certs_only([]);
+        }
+        Ok(Transport {
+            client: builder.build()?,
+            options,
+        })
+    }
+
+    /// Posts `body` and says what became of it. Takes at most the time-outs of
+    /// the options.
+    pub async fn post(&self, request: &Request, body: Bytes) -> Outcome {
+        let mut post = self
+            .client
+            .post(request.url.clone())
+            .header(CONTENT_TYPE, "application/vnd.apache.parquet")
+            .body(body);
+        match self.credentials() {
+            Ok(None) => {}
+            Ok(Some((user, password))) => {
+                post = post
+                    .header("X-ClickHouse-User", user)
+                    .header("X-ClickHouse-Key", password);
+            }
+            Err(message) => return Outcome::NotSent(Reason::without_answer(false, message)),
+        }
+        match post.send().await {
+            Ok(response) => classify(&read(response).await),
+            // Name resolution, connection, TLS: not a byte of the request left.
+            Err(error) if error.is_connect() || error.is_builder() => {
+                Outcome::NotSent(Reason::without_answer(false, chain(error)))
+            }
+            Err(error) => Outcome::Unknown(Reason::without_answer(true, chain(error))),
+        }
+    }
+
+    /// User and password as header values, the latter marked as secret.
+    fn credentials(&self) -> Result<Option<(HeaderValue, HeaderValue)>, String> {
+        let Some(user) = &self.options.user else {
+            return Ok(None);
+        };
+        let user = HeaderValue::from_str(user)
+            .map_err(|_| "the user holds characters that HTTP can't carry".to_owned())?;
+        let password = match &self.options.password_file {
+            None => String::new(),
+            Some(file) => std::fs::read_to_string(file).map_err(|error| {
+                format!("can't read the password file {}: {error}", file.display())
+            })?,
+        };
+        let mut password = HeaderValue::from_str(password.trim_end_matches(['\r', '\n']))
+            .map_err(|_| "the password holds characters that HTTP can't carry".to_owned())?;
+        password.set_sensitive(true);
+        Ok(Some((user, password)))
+    }
+}
+
+/// Reads the answer's body to its end, or to the limit.
+async fn read(mut response: reqwest::Response) -> Answer {
+    let mut body = BytesMut::new();
+    let complete = loop {
+        match response.chunk().await {
+            Ok(Some(_)) if body.len() >= ANSWER_BYTES_MAX => break false,
+            Ok(Some(chunk)) => {
+                let room = ANSWER_BYTES_MAX - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    break false;
+                }
+            }
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
+    Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: body.freeze(),
+        complete,
+    }
+}
+
+/// The error and its causes on one line, without the (long) URL.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
