@@ -5,157 +5,112 @@
 //! uses and is not described here. Prometheus's conventions: base units, `_total`
 //! for counters.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{
     BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
-
-/// Bounds of the buckets of every histogram of durations, in seconds.
-const SECONDS: [f64; 11] = [
-    0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0,
-];
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Counter,
     Gauge,
-    Histogram,
 }
-use Kind::{Counter, Gauge, Histogram};
+use Kind::{Counter, Gauge};
 
 /// Name, kind, unit and help.
 type Metric = (&'static str, Kind, Unit, &'static str);
 
 const METRICS: &[Metric] = &[
-    // ingest
     (
-        "spoolhouse_records_total",
+        "spoolhouse_ingest_records_total",
         Counter,
         Unit::Count,
         "Messages read from Kafka and decoded",
     ),
     (
-        "spoolhouse_record_bytes_total",
-        Counter,
-        Unit::Bytes,
-        "Bytes of the messages read from Kafka",
-    ),
-    (
-        "spoolhouse_undecodable_total",
+        "spoolhouse_ingest_undecodable_total",
         Counter,
         Unit::Count,
-        "Messages that are no HttpLogRecord, kept in undecodable/",
+        "Messages that are no HttpLogRecord, kept in undecodable/, by reason",
     ),
     (
-        "spoolhouse_texts_replaced_total",
+        "spoolhouse_ingest_texts_replaced_total",
         Counter,
         Unit::Count,
-        "Texts with invalid UTF-8 that was replaced, by column",
+        "Texts whose invalid UTF-8 was replaced",
     ),
     (
-        "spoolhouse_offsets_lost_total",
+        "spoolhouse_ingest_redelivered_total",
+        Counter,
+        Unit::Count,
+        "Messages that Kafka delivered again and that were left out",
+    ),
+    (
+        "spoolhouse_ingest_lost_offsets_total",
         Counter,
         Unit::Count,
         "Offsets that Kafka deleted before they were read (gaps.jsonl)",
     ),
     (
-        "spoolhouse_commits_total",
-        Counter,
-        Unit::Count,
-        "Offset commits, by result",
-    ),
-    // spool
-    (
-        "spoolhouse_segments_sealed_total",
+        "spoolhouse_ingest_segments_total",
         Counter,
         Unit::Count,
         "Segments sealed",
     ),
     (
+        "spoolhouse_ingest_commit_failures_total",
+        Counter,
+        Unit::Count,
+        "Offset commits that failed and are tried again",
+    ),
+    (
+        "spoolhouse_ingest_pauses_total",
+        Counter,
+        Unit::Count,
+        "Times that consumption paused because the spool was full",
+    ),
+    (
         "spoolhouse_spool_bytes",
         Gauge,
         Unit::Bytes,
-        "Bytes in the spool, by state",
+        "Bytes of all Parquet files in the spool",
     ),
     (
-        "spoolhouse_spool_files",
-        Gauge,
-        Unit::Count,
-        "Files in the spool, by state",
-    ),
-    (
-        "spoolhouse_spool_rows",
-        Gauge,
-        Unit::Count,
-        "Rows in the spool, by state",
-    ),
-    (
-        "spoolhouse_spool_bytes_max",
-        Gauge,
-        Unit::Bytes,
-        "The budget of the spool (spool.max_bytes)",
-    ),
-    (
-        "spoolhouse_batches_packed_total",
+        "spoolhouse_spool_disk_errors_total",
         Counter,
         Unit::Count,
-        "Batches packed and frozen",
+        "Disk operations that failed and are tried again",
     ),
     (
-        "spoolhouse_fsync_seconds",
-        Histogram,
-        Unit::Seconds,
-        "Time to make a segment or batch durable",
+        "spoolhouse_spool_doubtful_files_total",
+        Counter,
+        Unit::Count,
+        "Files set aside in doubtful/",
     ),
-    // upload
     (
-        "spoolhouse_requests_total",
+        "spoolhouse_upload_requests_total",
         Counter,
         Unit::Count,
         "Requests to the proxy, by outcome",
     ),
     (
-        "spoolhouse_request_seconds",
-        Histogram,
-        Unit::Seconds,
-        "Time from sending a request to the end of its answer",
-    ),
-    (
-        "spoolhouse_rows_stored_total",
+        "spoolhouse_upload_rows_total",
         Counter,
         Unit::Count,
         "Rows that ClickHouse confirmed",
     ),
     (
-        "spoolhouse_stored_bytes_total",
+        "spoolhouse_upload_bytes_total",
         Counter,
         Unit::Bytes,
         "Bytes of the batches that ClickHouse confirmed",
     ),
     (
-        "spoolhouse_slot_interval_seconds",
-        Gauge,
-        Unit::Seconds,
-        "The distance between two slots of the proxy, as learned",
-    ),
-    (
-        "spoolhouse_next_slot_timestamp_seconds",
-        Gauge,
-        Unit::Seconds,
-        "When the next request may go out, in seconds since 1970",
-    ),
-    (
-        "spoolhouse_body_bytes_max",
-        Gauge,
-        Unit::Bytes,
-        "The largest request body, as configured or learned",
-    ),
-    (
-        "spoolhouse_operator_needed",
-        Gauge,
+        "spoolhouse_upload_rejected_batches_total",
+        Counter,
         Unit::Count,
-        "1 while uploads wait for an operator to mend something, else 0",
+        "Batches set aside in rejected/",
     ),
 ];
 
@@ -174,13 +129,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 /// A recorder that is not installed.
 pub(super) fn recorder() -> PrometheusRecorder {
-    let builder = PrometheusBuilder::new();
-    let builder = match builder.set_buckets(&SECONDS) {
-        Ok(builder) => builder,
-        // Only an empty list of bounds is refused.
-        Err(_) => PrometheusBuilder::new(),
-    };
-    builder.build_recorder()
+    PrometheusBuilder::new().build_recorder()
 }
 
 fn describe() {
@@ -188,7 +137,6 @@ fn describe() {
         match kind {
             Counter => describe_counter!(name, unit, help),
             Gauge => describe_gauge!(name, unit, help),
-            Histogram => describe_histogram!(name, unit, help),
         }
     }
 }
@@ -255,17 +203,17 @@ mod tests {
         let recorder = recorder();
         let text = metrics::with_local_recorder(&recorder, || {
             describe();
-            metrics::counter!("spoolhouse_records_total").increment(3);
+            metrics::counter!("spoolhouse_ingest_records_total").increment(3);
             recorder.handle().render()
         });
         assert!(
-            text.contains("# HELP spoolhouse_records_total Messages read"),
+            text.contains("# HELP spoolhouse_ingest_records_total Messages read"),
             "{text}"
         );
         assert!(
-            text.contains("# TYPE spoolhouse_records_total counter"),
+            text.contains("# TYPE spoolhouse_ingest_records_total counter"),
             "{text}"
         );
-        assert!(text.contains("spoolhouse_records_total 3"), "{text}");
+        assert!(text.contains("spoolhouse_ingest_records_total 3"), "{text}");
     }
 }
