@@ -1,5 +1,5 @@
 //! The command line: arguments, logging and exit codes. What a subcommand does
-//! is in [`commands`](crate::commands).
+//! is in [`commands`].
 
 use std::io::{IsTerminal, stderr};
 use std::process::{ExitCode, Termination};

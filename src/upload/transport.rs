@@ -52,7 +52,9 @@ impl Default for TransportOptions {
 #[error("can't set up the HTTP client")]
 pub struct TransportError(#[from] reqwest::Error);
 
-/// Posts batches, one connection each.
+/// Posts batches, one connection each. Holds no secret, only the name of the
+/// file with it.
+#[derive(Debug)]
 pub struct Transport {
     client: Client,
     options: TransportOptions,
