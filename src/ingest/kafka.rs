@@ -8,15 +8,19 @@
 pub mod identity;
 
 use std::collections::BTreeMap;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::bindings::{rd_kafka_assign, rd_kafka_topic_partition_t};
+use rdkafka::bindings::{
+    rd_kafka_assign, rd_kafka_commit_queue, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer,
+    rd_kafka_topic_partition_t,
+};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 pub use rdkafka::error::KafkaError;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
@@ -277,7 +281,26 @@ impl Consumer {
             element.set_offset(Offset::Offset(*offset))?;
             element.set_metadata(signature.to_string());
         }
-        self.client.commit(&list, CommitMode::Async)
+        self.commit_with_answer(&list)
+    }
+
+    /// Commits in a way that the answer reaches us: the bindings' asynchronous
+    /// commit names no queue for it, and librdkafka then drops it.
+    fn commit_with_answer(&self, offsets: &TopicPartitionList) -> KafkaResult<()> {
+        // SAFETY: client and list outlive the call; librdkafka copies the list
+        // and takes a reference of its own to the queue, which is given back here.
+        let code = unsafe {
+            let rk = self.client.client().native_ptr();
+            let queue = rd_kafka_queue_get_consumer(rk);
+            let code = rd_kafka_commit_queue(rk, offsets.ptr(), queue, None, ptr::null_mut());
+            rd_kafka_queue_destroy(queue);
+            code
+        };
+        if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            Ok(())
+        } else {
+            Err(KafkaError::ConsumerCommit(code.into()))
+        }
     }
 
     /// Stops fetching from `partitions`; polling must go on.
@@ -380,7 +403,7 @@ impl ConsumerContext for Context {
         let assigned = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::SeqCst) {
             // SAFETY: the client outlives its callback; a null list unassigns.
-            unsafe { rd_kafka_assign(consumer.client().native_ptr(), std::ptr::null()) };
+            unsafe { rd_kafka_assign(consumer.client().native_ptr(), ptr::null()) };
         } else if assigned {
             let partitions = partitions
                 .elements()
