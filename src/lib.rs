@@ -6,6 +6,7 @@
 //! out of it. The spool knows neither Kafka's client nor HTTP.
 #![warn(missing_docs)]
 
+pub mod commands;
 pub mod ingest;
 pub mod spool;
 
