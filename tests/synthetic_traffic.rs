@@ -9,6 +9,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
 use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -269,6 +270,15 @@ fn every_message_arrives_exactly_once() {
         "--bad-percent",
         "2",
     ]);
+    // Passing troubles are retried, within the order that the idempotent producer keeps.
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        ],
+    );
     let begun = Instant::now();
     let summary = produce(&arguments).expect("it was delivered");
     assert!(
@@ -335,8 +345,34 @@ fn every_message_arrives_exactly_once() {
     );
 }
 
+/// A message that the brokers refuse for good ends the run; what came before it
+/// may have arrived.
 #[test]
 fn an_error_says_how_many_messages_were_not_delivered() {
+    let cluster = MockCluster::new(1).expect("a broker within this process");
+    cluster.create_topic("http_log", 1, 1).expect("a topic");
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD],
+    );
+    let brokers = cluster.bootstrap_servers();
+    let failed = produce(&args(&[
+        "--brokers",
+        &brokers,
+        "--count",
+        "5",
+        "--rate",
+        "0",
+    ]));
+    let error = format!("{:#}", failed.expect_err("it was refused"));
+    assert!(
+        error.starts_with("5 of 5 messages were not delivered: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_an_error_soon() {
     let refused = produce(&args(&["--brokers", "127.0.0.1:1", "--count", "3"]));
     let error = format!("{:#}", refused.expect_err("nobody listens there"));
     assert!(error.contains("127.0.0.1:1"), "{error}");

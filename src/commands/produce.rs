@@ -82,8 +82,8 @@ pub struct Args {
     ///
     /// They go round a fixed collection: random bytes, truncated, packed, empty,
     /// 1,000,000 bytes long, pointers out of bounds, built to be costly to read, ...
-    #[arg(long, value_name = "P", default_value = "0", value_parser = per_million)]
-    pub bad_percent: u32,
+    #[arg(long = "bad-percent", value_name = "P", default_value = "0", value_parser = per_million)]
+    pub bad_per_million: u32,
 
     /// Make the messages but send none, and don't wait between them
     #[arg(long)]
@@ -229,7 +229,7 @@ fn traffic(args: &Args) -> Result<Traffic> {
         seed: args.seed,
         start_milli: u64::try_from(start.as_millis()).unwrap_or(u64::MAX),
         rate: args.rate,
-        bad_per_million: args.bad_percent,
+        bad_per_million: args.bad_per_million,
     };
     ensure!(
         traffic.time_milli(args.count.saturating_sub(1)) / 1000 <= u64::from(u32::MAX),

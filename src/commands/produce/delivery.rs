@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,7 +14,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
 /// How long the brokers may take to answer the first request.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a message may wait for its acknowledgement, retries included.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -83,9 +83,9 @@ impl Delivery {
         producer
             .client()
             .fetch_metadata(Some(topic), CONNECT_TIMEOUT)
-            .with_context(|| {
+            .map_err(|error| {
                 let seconds = CONNECT_TIMEOUT.as_secs();
-                format!("no Kafka broker at {brokers} answered within {seconds} s")
+                anyhow!("no Kafka broker at {brokers} answered within {seconds} s: {error}")
             })?;
         Ok(Self {
             producer,
