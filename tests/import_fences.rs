@@ -100,10 +100,17 @@ fn the_spool_knows_no_other_room() {
 fn ingest_upload_and_observe_never_meet() {
     let rooms = ["ingest", "upload", "observe"];
     for (name, code) in sources() {
-        let Some(own) = rooms.iter().find(|room| name.starts_with(&format!("{room}/"))) else {
+        let Some(own) = rooms
+            .iter()
+            .find(|room| name.starts_with(&format!("{room}/")))
+        else {
             continue;
         };
-        for other in rooms.iter().filter(|room| *room != own).chain(&["commands", "config"]) {
+        for other in rooms
+            .iter()
+            .filter(|room| *room != own)
+            .chain(&["commands", "config"])
+        {
             let path = format!("crate::{other}");
             assert!(!code.contains(&path), "src/{name} reaches into {other}");
         }
