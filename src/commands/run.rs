@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, Loaded};
 use crate::ingest::{self, consume, window};
 use crate::observe;
+use crate::spool::opening::OpenError;
 use crate::spool::{Intake, Outlet, Spool};
 use crate::upload::{pacer, request, send, settings, transport};
 
@@ -60,7 +61,10 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.observe.listen)
         .await
         .map_err(|error| loaded.blame("observe.listen", error))?;
-    let spool = Spool::open(&config.spool.dir)?;
+    let spool = Spool::open(&config.spool.dir).map_err(|error| match error {
+        OpenError::Io { .. } => anyhow::Error::new(loaded.blame("spool.dir", error)),
+        other => other.into(),
+    })?;
     tracing::info!(
         spool = %spool.root().display(),
         id = %spool.id(),

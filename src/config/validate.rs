@@ -14,6 +14,7 @@ use super::error::{ConfigError, Origin};
 use super::sources::{LIBRDKAFKA, SETTINGS};
 use super::typed::{self, Scalar, Typed};
 use super::{Config, Kafka, Observe, Spool, Upload};
+use crate::ingest::kafka::PINNED;
 use crate::upload::settings;
 
 /// The age a segment may reach. Kafka may keep its data for a minute only, and
@@ -30,26 +31,22 @@ const MAX_BODY: RangeInclusive<u64> = bytesize::KIB..=bytesize::GIB;
 /// Longest name of a topic, and of a static member, that Kafka accepts.
 const KAFKA_NAME_CHARS_MAX: usize = 249;
 
-/// librdkafka's properties that other keys set, or that the promise depends on.
-const PINNED_PROPERTIES: [(&str, &str); 8] = [
-    (
-        "auto.offset.reset",
-        "Spoolhouse finds its start itself, so that a gap is noticed",
-    ),
+/// librdkafka's properties that keys of ours set.
+const OTHERWISE_SET: [(&str, &str); 4] = [
     ("bootstrap.servers", "set kafka.brokers instead"),
-    ("check.crcs", "a flipped bit must be noticed"),
-    (
-        "enable.auto.commit",
-        "an offset is committed only once its record is on disk",
-    ),
-    (
-        "enable.auto.offset.store",
-        "an offset is committed only once its record is on disk",
-    ),
     ("group.id", "set kafka.group instead"),
     ("group.instance.id", "set kafka.instance_id instead"),
     ("metadata.broker.list", "set kafka.brokers instead"),
 ];
+
+/// Why a property of librdkafka is not for the configuration to set, if so.
+fn why_not_set(property: &str) -> Option<&'static str> {
+    let pinned = PINNED.iter().map(|pinned| (pinned.name, pinned.why));
+    pinned
+        .chain(OTHERWISE_SET)
+        .find(|(name, _)| *name == property)
+        .map(|(_, why)| why)
+}
 
 /// Tells where a key was set.
 struct Blame<'a>(&'a BTreeMap<String, Origin>);
@@ -116,7 +113,7 @@ fn kafka(typed: typed::Kafka, blame: &Blame<'_>) -> Result<Kafka, ConfigError> {
     }
     let mut librdkafka = BTreeMap::new();
     for (name, value) in typed.librdkafka {
-        if let Some((_, why)) = PINNED_PROPERTIES.iter().find(|(pinned, _)| *pinned == name) {
+        if let Some(why) = why_not_set(&name) {
             let key = format!("{LIBRDKAFKA}.{name}");
             return Err(blame.at(&key, format!("is not for the configuration to set: {why}")));
         }

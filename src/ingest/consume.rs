@@ -281,6 +281,7 @@ impl Ingest<'_> {
     fn try_take_up(&mut self, partitions: &[i32]) -> Result<(), Trouble> {
         let source = self.consumer.source()?;
         let committed = self.consumer.committed(partitions)?;
+        let sealed = self.intake.sealed()?;
         let spool = self.intake.spool_id();
         let mut starts = BTreeMap::new();
         for &partition in partitions {
@@ -290,7 +291,7 @@ impl Ingest<'_> {
             starts.insert(partition, self.note_start(&source, partition, start, log)?);
         }
         self.commits = Commits::new(&committed);
-        for segment in self.intake.sealed()? {
+        for segment in sealed {
             match handover::judge(&segment, &source, partitions, &committed) {
                 Verdict::Ready => self.intake.ready(&segment)?,
                 Verdict::Adopt => self.commits.sealed(segment),
@@ -398,10 +399,13 @@ impl Ingest<'_> {
             self.close_window()?;
         }
         self.save(Instant::now());
-        if self.unsaved.take().is_some() {
+        if let Some(finished) = self.unsaved.take() {
             tracing::warn!(
                 "the last segment can't be written; Kafka will hand its messages out again"
             );
+            if let Err(error) = self.intake.abandon(&finished) {
+                self.note_trouble("giving up a segment", &error);
+            }
         }
         while self.commits.any_waiting() && Instant::now() < deadline {
             // Messages that arrive now are read again after the next assignment.

@@ -41,7 +41,7 @@ pub struct Options {
     pub group: String,
     /// The group's name for this member: a restart rejoins at once under it.
     pub instance_id: String,
-    /// librdkafka properties that override ours.
+    /// librdkafka properties that override ours, none of [`PINNED`].
     pub librdkafka: BTreeMap<String, String>,
 }
 
@@ -51,9 +51,6 @@ pub enum FatalError {
     /// A property is unknown, or its value is none.
     #[error("Kafka client: {0}")]
     Client(#[source] KafkaError),
-    /// A property that the promise rests on may not be overridden.
-    #[error("kafka.librdkafka.{0} can't be set: exactly-once rests on it")]
-    Reserved(String),
     /// Another process joined under our instance id.
     #[error(
         "another consumer joined group {group} as instance {instance_id}; \
@@ -124,16 +121,46 @@ pub struct Consumer {
     options: Options,
 }
 
-/// Properties that the promise rests on.
-const RESERVED: [(&str, &str); 5] = [
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    // A position outside the log is an event, not a silent jump.
-    ("auto.offset.reset", "error"),
+/// A property of librdkafka that the promise rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Pinned {
+    /// Its name.
+    pub name: &'static str,
+    /// The one value it may have.
+    pub value: &'static str,
+    /// Why no other.
+    pub why: &'static str,
+}
+
+/// The properties that nobody may set otherwise.
+pub const PINNED: [Pinned; 5] = [
+    Pinned {
+        name: "auto.offset.reset",
+        value: "error",
+        why: "Spoolhouse finds its start itself, so that a gap is noticed",
+    },
+    Pinned {
+        name: "check.crcs",
+        value: "true",
+        why: "a flipped bit must be noticed",
+    },
+    Pinned {
+        name: "enable.auto.commit",
+        value: "false",
+        why: "an offset is committed only once its record is on disk",
+    },
+    Pinned {
+        name: "enable.auto.offset.store",
+        value: "false",
+        why: "an offset is committed only once its record is on disk",
+    },
     // Cooperative rebalancing with manual commits lost partitions in librdkafka
     // before 2.10; eager with static membership is the safe choice.
-    ("partition.assignment.strategy", "range"),
-    ("check.crcs", "true"),
+    Pinned {
+        name: "partition.assignment.strategy",
+        value: "range",
+        why: "partitions are handed over as a whole",
+    },
 ];
 
 /// How long a question to the broker may take before it is asked again.
@@ -156,13 +183,10 @@ impl Consumer {
             .set("fetch.wait.max.ms", "200")
             .set_log_level(RDKafkaLogLevel::Warning);
         for (key, value) in &options.librdkafka {
-            if RESERVED.iter().any(|(reserved, _)| reserved == key) {
-                return Err(FatalError::Reserved(key.clone()));
-            }
             config.set(key, value);
         }
-        for (key, value) in RESERVED {
-            config.set(key, value);
+        for Pinned { name, value, .. } in PINNED {
+            config.set(name, value);
         }
         let (sender, events) = channel();
         let context = Context {

@@ -55,17 +55,13 @@ impl Intake {
         self.spool.bytes()
     }
 
-    /// Closes an open segment under the next number. Nothing reaches the disk.
+    /// Closes an open segment under the next number. Nothing reaches the disk,
+    /// and the number is used only once it is sealed: one finished segment at a time.
     ///
     /// # Errors
     /// Parquet's, passed on.
     pub fn finish(&self, segment: OpenSegment, source: &Source) -> Result<Finished, Fault> {
-        let number = {
-            let mut state = self.spool.state();
-            let number = state.next_segment;
-            state.next_segment += 1;
-            number
-        };
+        let number = self.spool.state().next_segment;
         segment.finish(number, self.spool.id(), source)
     }
 
@@ -85,9 +81,35 @@ impl Intake {
         let name = Name::segment(footer.segment);
         self.spool
             .publish(Room::Sealed, &name, &segment.bytes, Access::Shared)?;
-        let ends = footer.offsets.iter().map(|(p, range)| (*p, range.1));
-        self.spool.state().set_positions(&footer.source, ends);
+        self.spool.state().note_sealed(footer);
         self.spool.write_state()
+    }
+
+    /// Gives up a finished segment that could not be sealed. If it did reach
+    /// `sealed/`, it stays there for the next assignment to adopt; if not, Kafka
+    /// hands its messages out again, the undecodable ones included.
+    ///
+    /// # Errors
+    /// The disk's; at worst undecodable messages are then kept twice.
+    pub fn abandon(&self, segment: &Finished) -> io::Result<()> {
+        let number = segment.footer.segment;
+        let sealed = Name::segment(number).to_string();
+        let dir = self.spool.layout().room(Room::Sealed);
+        if self
+            .spool
+            .disk()
+            .list(&dir)?
+            .iter()
+            .any(|entry| entry.name == sealed)
+        {
+            return Ok(());
+        }
+        let orphan = Name::Undecodable { number }.to_string();
+        let path = self.spool.layout().file(Room::Undecodable, &orphan);
+        match self.spool.disk().remove(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
     }
 
     /// Own position of a partition: the offset after the last one that is
@@ -124,6 +146,7 @@ impl Intake {
     }
 
     /// The segments whose commit is not known to be acknowledged, oldest first.
+    /// Positions that only they know are noted.
     ///
     /// # Errors
     /// The disk's. A file that can't be read as a segment is set aside.
@@ -143,6 +166,15 @@ impl Intake {
             }
         }
         footers.sort_by_key(|footer| footer.segment);
+        let is_news = {
+            let mut state = self.spool.state();
+            let known = state.next_segment;
+            footers.iter().for_each(|footer| state.note_sealed(footer));
+            state.next_segment > known
+        };
+        if is_news {
+            self.spool.write_state()?;
+        }
         Ok(footers)
     }
 

@@ -289,20 +289,19 @@ fn segment_in(
 /// Takes over what the files know and `spool.json` does not yet: a crash may
 /// fall between publishing a segment and noting it.
 fn learn(state: &mut State, listing: &Listing) {
-    for ((_, name), found) in listing {
-        if let Some(name) = Name::parse(name) {
-            state.next_segment = state.next_segment.max(name.number() + 1);
-        }
-        let Found::Segment(footer) = found else {
-            continue;
-        };
-        for (partition, range) in &footer.offsets {
-            let known = state.position(&footer.source, *partition);
-            if state.source.as_ref() == Some(&footer.source)
-                && known.is_none_or(|known| known < range.1)
-            {
-                state.set_positions(&footer.source, [(*partition, range.1)]);
-            }
-        }
+    let mut footers: Vec<&footer::SegmentFooter> = listing
+        .values()
+        .filter_map(|found| match found {
+            Found::Segment(footer) => Some(footer),
+            _ => None,
+        })
+        .collect();
+    footers.sort_by_key(|footer| footer.segment);
+    for footer in footers {
+        state.note_sealed(footer);
+    }
+    let numbers = listing.keys().filter_map(|(_, name)| Name::parse(name));
+    if let Some(largest) = numbers.map(|name| name.number()).max() {
+        state.next_segment = state.next_segment.max(largest + 1);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::footer::{FORMAT, Source};
+use super::footer::{FORMAT, SegmentFooter, Source};
 
 /// Content of `spool.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,18 @@ impl State {
             return None;
         }
         self.positions.get(&partition).copied()
+    }
+
+    /// Notes a segment that was sealed: its number is used, and its offsets are
+    /// durable. One that was noted before changes nothing, so that an operator's
+    /// rewind is not undone by what lies in the spool.
+    pub fn note_sealed(&mut self, footer: &SegmentFooter) {
+        if footer.segment < self.next_segment {
+            return;
+        }
+        self.next_segment = footer.segment + 1;
+        let ends = footer.offsets.iter().map(|(p, range)| (*p, range.1));
+        self.set_positions(&footer.source, ends);
     }
 
     /// Takes over positions of `source`. Those of another topic are dropped:

@@ -98,8 +98,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Reads the fate of a batch from the answer to its request (the table in
-/// DESIGN.md section 5).
+/// Reads the fate of a batch from the answer to its request. What can't be told
+/// for certain is [`Outcome::Unknown`], never a failure.
 pub fn classify(answer: &Answer) -> Outcome {
     if let Some(exception) = Exception::find(answer) {
         return exception.outcome(answer);
