@@ -7,7 +7,6 @@
 //! that is safe as well, since a start repairs whatever a crash leaves.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
@@ -20,10 +19,6 @@ use crate::observe;
 use crate::spool::opening::OpenError;
 use crate::spool::{Intake, Outlet, Spool};
 use crate::upload::{pacer, request, send, settings, transport};
-
-/// How long a stop waits for the rooms: ingest seals and commits, upload waits
-/// for the answer to a post that is under way.
-const SHUTDOWN_AFTER: Duration = Duration::from_secs(10);
 
 /// How often a batch is posted that ClickHouse refuses for its data.
 const DATA_ATTEMPTS_MAX: u32 = 3;
@@ -109,8 +104,9 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = leave => tracing::info!("stopped"),
-        () = tokio::time::sleep(SHUTDOWN_AFTER) => tracing::warn!(
-            "left after {SHUTDOWN_AFTER:?} without waiting any longer; the next start goes on from here"
+        () = tokio::time::sleep(config.run.shutdown_after) => tracing::warn!(
+            "left after {:?} without waiting any longer; the next start goes on from here",
+            config.run.shutdown_after,
         ),
         () = signals.received() => tracing::warn!("second signal: left at once"),
     }
@@ -147,6 +143,7 @@ fn ingest_options(config: &Config, spool: &Spool) -> consume::Options {
             roll_bytes: config.spool.roll_bytes,
         },
         spool_bytes_max: config.spool.max_bytes,
+        free_bytes_min: config.spool.min_free,
     }
 }
 

@@ -12,7 +12,7 @@ use toml::{Spanned, Table, Value};
 use super::error::{ConfigError, Origin};
 
 /// Every key, as `<section>.<name>`.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 20] = [
     "kafka.brokers",
     "kafka.topic",
     "kafka.group",
@@ -22,6 +22,7 @@ pub const KEYS: [&str; 18] = [
     "spool.roll_after",
     "spool.roll_bytes",
     "spool.max_bytes",
+    "spool.min_free",
     "upload.url",
     "upload.database",
     "upload.table",
@@ -31,6 +32,7 @@ pub const KEYS: [&str; 18] = [
     "upload.max_body",
     "upload.settings",
     "observe.listen",
+    "run.shutdown_after",
 ];
 
 /// Keys that are tables of names that somebody else defines.
@@ -219,7 +221,7 @@ fn is_key(key: &str) -> bool {
 }
 
 fn sections() -> impl Iterator<Item = &'static str> {
-    ["kafka", "spool", "upload", "observe"].into_iter()
+    ["kafka", "spool", "upload", "observe", "run"].into_iter()
 }
 
 fn unknown_key(shown: String, origin: Origin, key: &str) -> ConfigError {

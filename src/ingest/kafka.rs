@@ -5,7 +5,7 @@
 //! when the caller answers it, not in a callback. What happened meanwhile is
 //! handed over as [`Event`]s.
 
-pub mod identity;
+pub mod topic_id;
 
 use std::collections::BTreeMap;
 use std::ptr;
@@ -21,7 +21,7 @@ use rdkafka::bindings::{
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-pub use rdkafka::error::KafkaError;
+pub use rdkafka::error::{KafkaError, RDKafkaErrorCode as ErrorCode};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -164,7 +164,7 @@ pub const PINNED: [Pinned; 5] = [
 ];
 
 /// How long a question to the broker may take before it is asked again.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Consumer {
     /// Creates the client and subscribes. Brokers need not be reachable.
@@ -242,15 +242,20 @@ impl Consumer {
     ///
     /// # Errors
     /// A broker that does not answer in time; ask again.
-    pub fn source(&self) -> Result<Source, KafkaError> {
-        identity::source(self.client.client(), &self.options.topic, ASK_TIMEOUT)
+    pub fn source(&self, timeout: Duration) -> Result<Source, KafkaError> {
+        topic_id::source(self.client.client(), &self.options.topic, timeout)
     }
 
-    /// The committed offsets of `partitions`; one without a commit is left out.
+    /// The committed offsets of `partitions`; one without a commit, or with one
+    /// that was made for another topic than `source`, is left out.
     ///
     /// # Errors
     /// A coordinator that does not answer in time; ask again.
-    pub fn committed(&self, partitions: &[i32]) -> KafkaResult<BTreeMap<i32, Committed>> {
+    pub fn committed(
+        &self,
+        source: &Source,
+        partitions: &[i32],
+    ) -> KafkaResult<BTreeMap<i32, Committed>> {
         let wanted = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
         let answer = self.client.committed_offsets(wanted, ASK_TIMEOUT)?;
         let mut committed = BTreeMap::new();
@@ -258,7 +263,10 @@ impl Consumer {
             element.error()?;
             if let Offset::Offset(offset) = element.offset() {
                 let signature = Signature::parse(&metadata);
-                committed.insert(element.partition(), Committed { offset, signature });
+                let commit = Committed { offset, signature };
+                if !commit.is_of_other_topic(source) {
+                    committed.insert(element.partition(), commit);
+                }
             }
         }
         Ok(committed)

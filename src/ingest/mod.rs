@@ -7,8 +7,11 @@
 pub mod anonymize;
 pub mod columns;
 pub mod commits;
+pub mod complaint;
 pub mod consume;
 pub mod handover;
+pub mod identity;
 pub mod kafka;
 pub mod record;
+pub mod take_up;
 pub mod window;

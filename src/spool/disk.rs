@@ -63,6 +63,8 @@ pub trait Disk: Debug + Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that the file system of `path` has left for us.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
     /// Lists a directory, in no particular order.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
     /// Reads a whole file.
@@ -144,6 +146,11 @@ impl Disk for LocalDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let statistics = rustix::fs::statvfs(path)?;
+        Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
