@@ -65,9 +65,9 @@ impl Masked {
     }
 
     fn push_all(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.push(byte);
-        }
+        let len = usize::from(self.len);
+        self.bytes[len..len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len() as u8;
     }
 
     fn push_decimal(&mut self, octet: u8) {
@@ -120,7 +120,10 @@ pub fn mask(address: &[u8]) -> Masked {
     let Ok(text) = str::from_utf8(address) else {
         return Masked::nothing();
     };
-    if text.as_bytes().last() == Some(&MASK) {
+    if text.parse::<Ipv4Addr>().is_ok() {
+        return mask_plain_v4(address);
+    }
+    if address.last() == Some(&MASK) {
         return already_masked(text).unwrap_or_else(Masked::nothing);
     }
     match parse(text) {
@@ -128,6 +131,18 @@ pub fn mask(address: &[u8]) -> Masked {
         Some(IpAddr::V6(address)) => mask_v6(address),
         None => Masked::nothing(),
     }
+}
+
+/// The common case. The parser takes octets without leading zeros only, so what
+/// was typed is what would be printed.
+fn mask_plain_v4(address: &[u8]) -> Masked {
+    let Some(last_dot) = address.iter().rposition(|&byte| byte == b'.') else {
+        return Masked::nothing();
+    };
+    let mut masked = Masked::empty();
+    masked.push_all(&address[..=last_dot]);
+    masked.push(MASK);
+    masked
 }
 
 fn mask_v4(address: Ipv4Addr, prefix: &[u8]) -> Masked {
@@ -182,11 +197,8 @@ fn already_masked(text: &str) -> Option<Masked> {
     (masked.as_str() == text).then_some(masked)
 }
 
-/// Reads `ADDRESS`, `ADDRESS%ZONE`, `[…]`, `[…]:PORT` and `IPV4:PORT`.
+/// Reads what a plain IPv4 address is not: `IPV6`, `ADDRESS%ZONE`, `[…]`, `[…]:PORT` and `IPV4:PORT`.
 fn parse(text: &str) -> Option<IpAddr> {
-    if let Ok(address) = text.parse::<Ipv4Addr>() {
-        return Some(IpAddr::V4(address));
-    }
     if let Some(bracketed) = text.strip_prefix('[') {
         let (inside, after) = bracketed.split_once(']')?;
         if !after.is_empty() {
