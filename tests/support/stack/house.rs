@@ -41,6 +41,8 @@ pub struct House {
     pub group: String,
     /// How old a segment gets.
     pub roll_after: &'static str,
+    /// Lines of `[kafka.librdkafka]`.
+    pub librdkafka: &'static str,
     /// `RUST_LOG`.
     pub log_filter: &'static str,
     name: String,
@@ -74,6 +76,7 @@ impl House {
             upload_url: stack().proxy_url(),
             group: name.clone(),
             roll_after: "300ms",
+            librdkafka: "",
             log_filter: "info,spoolhouse=debug",
             name,
             dir: tempfile::tempdir().unwrap(),
@@ -141,6 +144,7 @@ impl House {
             upload_url,
             group,
             roll_after,
+            librdkafka,
             name,
             ..
         } = self;
@@ -150,6 +154,7 @@ impl House {
         format!(
             "[kafka]\nbrokers = {brokers:?}\ntopic = {name:?}\ngroup = {group:?}\n\
              instance_id = {name:?}\n\
+             [kafka.librdkafka]\n{librdkafka}\n\
              [spool]\ndir = \"{spool}\"\nroll_after = {roll_after:?}\n\
              [upload]\nurl = {upload_url:?}\ndatabase = {name:?}\ninterval = \"100ms\"\n\
              [observe]\nlisten = \"127.0.0.1:0\"\n"
