@@ -16,10 +16,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 use spoolhouse::commands::produce::traffic::{self, Traffic};
-use support::stack::House;
 use support::stack::feed::At;
 use support::stack::house::{NOWHERE, ends};
+use support::stack::recorder::Recorder;
 use support::stack::spool_files::{Row, covered, document, files_in, log_rows};
+use support::stack::{House, stack};
 
 /// The rooms in which records wait.
 const WAITING: [&str; 4] = ["sealed", "ready", "batches", "sending"];
@@ -111,7 +112,7 @@ fn a_kill_after_sealing_loses_nothing_and_reads_nothing_twice() {
             &stored(&rows[..places.len()]),
         );
     }
-    house.upload_url = support::stack::stack().proxy_url();
+    house.upload_url = stack().proxy_url();
     house.start();
     house.wait_until_drained(&places);
     assert_eq!(house.metric("spoolhouse_offsets_lost_total"), 0.0);
@@ -139,8 +140,35 @@ fn kills_at_random_moments_lose_nothing_and_store_nothing_twice() {
     house.wait_until_drained(&places);
     assert_eq!(house.stop(), Some(0));
     assert_same(&house.stored_rows(), &stored(&rows));
+    let totals = house.clickhouse("SELECT sum(requests) FROM http_log_totals");
+    assert_eq!(totals.trim(), rows.len().to_string());
     assert!(!house.spool().join("gaps.jsonl").exists());
     assert!(files_in(&house.spool(), "doubtful").is_empty());
+}
+
+#[test]
+fn a_kill_between_clickhouse_and_its_answer_stores_nothing_twice() {
+    let recorder = Recorder::before(stack().proxy);
+    let mut house = House::new("killed_unanswered", 2);
+    house.upload_url = recorder.url();
+    recorder.withhold_answers(true);
+    house.start();
+    let rows = rows(9, 500);
+    let places = send(&house, &rows);
+    house.wait_until("rows in ClickHouse", || !house.stored_rows().is_empty());
+    house.kill();
+    assert_eq!(files_in(&house.spool(), "sending").len(), 1);
+    recorder.withhold_answers(false);
+    house.start();
+    house.wait_until_drained(&places);
+    assert_eq!(house.stop(), Some(0));
+    assert_same(&house.stored_rows(), &stored(&rows));
+    // The second time it was the same request, byte for byte.
+    let posts = recorder.requests();
+    let again = posts.iter().filter(|(_, body)| *body == posts[0].1);
+    assert!(again.count() >= 2, "the same batch went twice");
+    let totals = house.clickhouse("SELECT sum(requests) FROM http_log_totals");
+    assert_eq!(totals.trim(), rows.len().to_string());
 }
 
 #[test]

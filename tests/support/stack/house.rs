@@ -344,7 +344,7 @@ impl House {
         self.wait_until("its spool to drain", || {
             let rooms = ["sealed", "ready", "batches", "sending"];
             let holds = |room: &&str| !spool_files::files_in(&self.spool(), room).is_empty();
-            !rooms.iter().any(|room| holds(room))
+            !rooms.iter().any(holds)
         });
     }
 
