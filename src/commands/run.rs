@@ -56,6 +56,10 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.observe.listen)
         .await
         .map_err(|error| loaded.blame("observe.listen", error))?;
+    // Port 0 in the configuration is any free one: tell which it became.
+    let listen = listener
+        .local_addr()
+        .map_err(|error| loaded.blame("observe.listen", error))?;
     let spool = Spool::open(&config.spool.dir).map_err(|error| match error {
         OpenError::Io { .. } => anyhow::Error::new(loaded.blame("spool.dir", error)),
         other => other.into(),
@@ -64,7 +68,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
         spool = %spool.root().display(),
         id = %spool.id(),
         bytes = spool.bytes(),
-        listen = %config.observe.listen,
+        %listen,
         "started",
     );
 
