@@ -15,33 +15,16 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
-use spoolhouse::commands::produce::traffic::{self, Traffic};
+use spoolhouse::commands::produce::traffic;
 use support::stack::feed::At;
 use support::stack::house::{NOWHERE, ends};
 use support::stack::recorder::Recorder;
-use support::stack::spool_files::{Row, covered, document, files_in, log_rows};
+use support::stack::rows::{assert_same, rows, send, stored};
+use support::stack::spool_files::{covered, document, files_in, log_rows};
 use support::stack::{House, stack};
 
 /// The rooms in which records wait.
 const WAITING: [&str; 4] = ["sealed", "ready", "batches", "sending"];
-
-/// Rows that are all different.
-fn rows(seed: u64, count: u64) -> Vec<traffic::Row> {
-    let traffic = Traffic {
-        seed,
-        start_milli: 1_750_000_000_000,
-        rate: 0,
-        bad_per_million: 0,
-    };
-    (0..count)
-        .map(|place| traffic.row(place).unwrap())
-        .collect()
-}
-
-fn send(house: &House, rows: &[traffic::Row]) -> Vec<At> {
-    let messages: Vec<_> = rows.iter().map(traffic::Row::encode).collect();
-    house.produce(messages.iter().map(Vec::as_slice))
-}
 
 /// Sends so many a second from a thread of its own.
 fn feed_steadily(
@@ -60,32 +43,6 @@ fn feed_steadily(
         }
         feed.finish()
     })
-}
-
-/// The rows as they must be stored, sorted.
-fn stored<'r>(rows: impl IntoIterator<Item = &'r traffic::Row>) -> Vec<Row> {
-    let mut stored: Vec<Row> = rows.into_iter().map(Row::stored).collect();
-    stored.sort();
-    stored
-}
-
-/// Fails with a count instead of thousands of rows.
-fn assert_same(found: &[Row], expected: &[Row]) {
-    let mut counts: BTreeMap<&Row, i64> = BTreeMap::new();
-    for row in expected {
-        *counts.entry(row).or_default() -= 1;
-    }
-    for row in found {
-        *counts.entry(row).or_default() += 1;
-    }
-    let lost = counts.values().filter(|count| **count < 0).count();
-    let more = counts.values().filter(|count| **count > 0).count();
-    assert_eq!(
-        (lost, more),
-        (0, 0),
-        "rows lost, and rows too many, of {}",
-        expected.len()
-    );
 }
 
 #[test]
@@ -229,6 +186,7 @@ fn a_commit_names_the_spool_and_the_segment_that_reaches_it() {
         });
     }
     let spool = house.state_file().unwrap()["spool"].clone();
+    let topic_id = house.state_file().unwrap()["sources"][0]["source"]["topic_id"].clone();
     let mut reached: BTreeMap<(i32, i64), u64> = BTreeMap::new();
     for room in ["sealed", "ready"] {
         for file in files_in(&house.spool(), room) {
@@ -246,7 +204,11 @@ fn a_commit_names_the_spool_and_the_segment_that_reaches_it() {
         let segment = reached[&(partition, offset)];
         assert_eq!(
             metadata,
-            format!("spoolhouse/1 {} {segment}", spool.as_str().unwrap())
+            format!(
+                "spoolhouse/1 {} {segment} {}",
+                spool.as_str().unwrap(),
+                topic_id.as_str().unwrap()
+            )
         );
     }
 }

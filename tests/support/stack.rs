@@ -17,6 +17,7 @@
 pub mod feed;
 pub mod house;
 pub mod recorder;
+pub mod rows;
 pub mod spool_files;
 
 use std::io::{Read, Write};

@@ -58,11 +58,7 @@ impl House {
         static HOUSES: AtomicU32 = AtomicU32::new(0);
         let count = HOUSES.fetch_add(1, Ordering::Relaxed);
         let name = format!("{test}_{}_{count}", std::process::id());
-        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1))
-            // The stack's own minute would be a race against slow machines.
-            .set("retention.ms", "3600000");
-        let created = ask_kafka(|admin, options| admin.create_topics([&topic], options));
-        created.unwrap().pop().unwrap().unwrap();
+        assert!(create_topic(&name, partitions), "{name} exists already");
         stack().clickhouse("default", &format!("CREATE DATABASE {name}"));
         for file in [
             "001_http_log",
@@ -288,6 +284,16 @@ impl House {
         deleted.elements()[0].error().unwrap();
     }
 
+    /// Deletes the topic, and creates it again under the same name.
+    pub fn recreate_topic(&self) {
+        let topics = [self.name.as_str()];
+        let deleted = ask_kafka(|admin, options| admin.delete_topics(&topics, options));
+        assert!(deleted.unwrap().pop().unwrap().is_ok());
+        self.wait_until("the topic to be there again", || {
+            create_topic(&self.name, self.partitions)
+        });
+    }
+
     /// Deletes the consumer group with all it committed. Nobody may be in it.
     pub fn delete_group(&self) {
         self.wait_until("the group to be deleted", || {
@@ -316,10 +322,15 @@ impl House {
         Some(serde_json::from_slice(&text).unwrap())
     }
 
-    /// The positions in `spool.json`, by partition.
+    /// The positions in `spool.json` of the topic that was read last, by partition.
     pub fn positions(&self) -> BTreeMap<i32, i64> {
         let state = self.state_file().unwrap_or_default();
-        let positions = state["positions"].as_object().cloned().unwrap_or_default();
+        let source = state["sources"]
+            .as_array()
+            .and_then(|sources| sources.last());
+        let positions = source
+            .and_then(|source| source["positions"].as_object().cloned())
+            .unwrap_or_default();
         let position = |(partition, offset): (String, Value)| {
             (partition.parse().unwrap(), offset.as_i64().unwrap())
         };
@@ -402,6 +413,15 @@ impl Drop for House {
         let topics = [self.name.as_str()];
         let _ = ask_kafka(|admin, options| admin.delete_topics(&topics, options));
     }
+}
+
+/// Creates a topic; false if there is one of that name, or not quite gone yet.
+fn create_topic(name: &str, partitions: i32) -> bool {
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
+        // The stack's own minute would be a race against slow machines.
+        .set("retention.ms", "3600000");
+    let created = ask_kafka(|admin, options| admin.create_topics([&topic], options));
+    created.unwrap().pop().unwrap().is_ok()
 }
 
 /// What a group has committed, seen from outside of it.
