@@ -15,6 +15,7 @@ use super::commits::Commits;
 use super::handover::{self, Log, Start, Verdict};
 use super::kafka::{self, Consumer, Event, FatalError, Polled};
 use super::window::{Limits, Window};
+use crate::failpoint;
 use crate::spool::Intake;
 use crate::spool::fault::Fault;
 use crate::spool::footer::{SegmentFooter, Source};
@@ -175,6 +176,7 @@ impl Ingest<'_> {
                 }
             }
             Event::Committed(offsets) => {
+                failpoint::hit("commit.acknowledged");
                 let released = self.commits.acknowledged(&offsets);
                 self.released.extend(released);
             }
@@ -254,6 +256,8 @@ impl Ingest<'_> {
         } else if let Err(error) = self.consumer.commit(&wanted) {
             self.note_trouble("commit", &error);
             self.retry_at = Some(now + RETRY);
+        } else {
+            failpoint::hit("commit.sent");
         }
     }
 
