@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Loaded};
+use crate::failpoint;
 use crate::ingest::{self, consume, window};
 use crate::observe;
 use crate::spool::opening::OpenError;
@@ -38,6 +39,9 @@ pub struct Args {
 /// A [`config::ConfigError`] when the configuration can't be used, anything
 /// else when a room fails.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Ok(step) = std::env::var(failpoint::VARIABLE) {
+        failpoint::arm(&step).map_err(anyhow::Error::msg)?;
+    }
     let loaded = config::load(args.config.as_deref(), std::env::vars_os())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

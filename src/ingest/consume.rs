@@ -17,6 +17,7 @@ use super::identity::IdentityWatch;
 use super::kafka::{self, Consumer, Event, FatalError, Polled};
 use super::take_up::{Assignment, start_anew, take_up};
 use super::window::{Limits, Window};
+use crate::failpoint;
 use crate::spool::Intake;
 use crate::spool::fault::Fault;
 use crate::spool::footer::SegmentFooter;
@@ -173,6 +174,7 @@ impl Ingest<'_> {
                 }
             }
             Event::Committed(offsets) => {
+                failpoint::hit("commit.acknowledged");
                 let released = self.commits.acknowledged(&offsets);
                 self.released.extend(released);
             }
@@ -259,6 +261,8 @@ impl Ingest<'_> {
         } else if let Err(error) = self.consumer.commit(&wanted) {
             self.complaint.say("commit", &error);
             self.retry_at = Some(now + RETRY);
+        } else {
+            failpoint::hit("commit.sent");
         }
     }
 

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::failpoint;
+
 /// Who may read a file: its permission bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -85,6 +87,7 @@ pub fn publish(
     access: Access,
 ) -> io::Result<()> {
     disk.write(draft, bytes, access)?;
+    failpoint::hit_moving(draft, path, "written");
     relocate(disk, draft, path)
 }
 
@@ -92,10 +95,13 @@ pub fn publish(
 /// at least one of its names.
 pub fn relocate(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     disk.rename(from, to)?;
+    failpoint::hit_moving(from, to, "renamed");
     disk.sync_dir(parent(to))?;
     if parent(from) != parent(to) {
+        failpoint::hit_moving(from, to, "target-synced");
         disk.sync_dir(parent(from))?;
     }
+    failpoint::hit_moving(from, to, "synced");
     Ok(())
 }
 
