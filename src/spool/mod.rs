@@ -48,6 +48,8 @@ use uuid::Uuid;
 pub use intake::Intake;
 pub use outlet::Outlet;
 
+use crate::failpoint;
+
 use disk::lock::OwnerLock;
 use disk::{Access, Disk};
 use fault::Fault;
@@ -143,6 +145,8 @@ impl Spool {
 
     fn publish(&self, room: Room, name: &Name, bytes: &[u8], access: Access) -> io::Result<()> {
         let path = self.layout().file(room, &name.to_string());
+        // What is tried again replaces the file of an attempt that failed late.
+        let replaced = disk::size(self.disk(), &path).unwrap_or(0);
         disk::publish(
             self.disk(),
             &self.layout().draft(name),
@@ -150,8 +154,25 @@ impl Spool {
             bytes,
             access,
         )?;
-        self.count_bytes(bytes.len() as i64);
+        self.count_bytes(bytes.len() as i64 - replaced as i64);
         Ok(())
+    }
+
+    /// Removes a file durably; one that is gone already is fine.
+    fn remove(&self, room: Room, name: &str) -> io::Result<()> {
+        let path = self.layout().file(room, name);
+        let size = disk::size(self.disk(), &path).unwrap_or(0);
+        match self.disk().remove(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => {
+                done?;
+                self.count_bytes(-(size as i64));
+                if room == Room::Sending {
+                    failpoint::hit("batch.unlinked");
+                }
+            }
+        }
+        self.disk().sync_dir(&self.layout().room(room))
     }
 
     fn count_bytes(&self, change: i64) {
