@@ -35,6 +35,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long a revocation or a shutdown waits for the last commit.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
+/// How many full segments the budget keeps room for when consumption pauses: the
+/// window that is open then, and what packing writes before it unlinks anything.
+const RESERVED_SEGMENTS: u64 = 2;
+
 /// A full spool is filled again below this share of its budget, in percent.
 const RESUME_PERCENT: u64 = 95;
 
@@ -45,7 +49,7 @@ pub struct Options {
     pub kafka: kafka::Options,
     /// When a window is sealed.
     pub limits: Limits,
-    /// Budget of the spool, bytes: at this size consumption pauses.
+    /// Budget of the spool, bytes: consumption pauses before it is exceeded.
     pub spool_bytes_max: u64,
 }
 
@@ -440,7 +444,8 @@ impl Ingest<'_> {
     fn pause_or_resume(&mut self) {
         let bytes = self.intake.bytes();
         metrics::gauge!("spoolhouse_spool_bytes").set(bytes as f64);
-        let budget = self.options.spool_bytes_max;
+        let reserved = RESERVED_SEGMENTS * self.options.limits.roll_bytes;
+        let budget = self.options.spool_bytes_max.saturating_sub(reserved);
         let full = if self.paused {
             bytes >= budget / 100 * RESUME_PERCENT
         } else {

@@ -139,7 +139,9 @@ impl Outlet {
         self.spool.disk().remove(&dir.join(batch.name()))?;
         failpoint::hit("batch.unlinked");
         self.spool.count_bytes(-(batch.bytes.len() as i64));
-        self.spool.disk().sync_dir(&dir)
+        self.spool.disk().sync_dir(&dir)?;
+        failpoint::hit("batch.removed");
+        Ok(())
     }
 
     /// Moves a batch to `rejected/`, the reason beside it first.

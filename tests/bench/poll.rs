@@ -32,7 +32,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE)?;
     let mut list = TopicPartitionList::new();
     let mut expected = 0;
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+    for partition in metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+    {
         let (start, end) = consumer.fetch_watermarks(&topic, partition.id(), PATIENCE)?;
         expected += end.abs_diff(start);
         list.add_partition_offset(&topic, partition.id(), Offset::Beginning)?;
@@ -49,6 +53,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let seconds = started.elapsed().as_secs_f64();
-    println!("{}", serde_json::json!({ "records": records, "seconds": seconds }));
+    println!(
+        "{}",
+        serde_json::json!({ "records": records, "seconds": seconds })
+    );
     Ok(())
 }
