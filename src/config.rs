@@ -83,7 +83,7 @@ pub struct Spool {
     pub roll_after: Duration,
     /// Size at which a segment is sealed, in bytes.
     pub roll_bytes: u64,
-    /// The spool's budget, in bytes: past it consumption pauses.
+    /// The spool's budget, in bytes: before it is exceeded consumption pauses.
     pub max_bytes: u64,
     /// Free space that is left to others on the spool's file system, in bytes:
     /// below it consumption pauses.

@@ -24,7 +24,7 @@ pub const VARIABLE: &str = "FAILPOINT";
 /// Every step, in the order in which a record passes them. Steps on disk are
 /// `<from>-<to>.<what was done>` with the names of the two rooms, or the file's
 /// name where one file is replaced.
-pub const STEPS: [&str; 35] = [
+pub const STEPS: [&str; 36] = [
     "open-undecodable.written",
     "open-undecodable.renamed",
     "open-undecodable.target-synced",
@@ -60,6 +60,7 @@ pub const STEPS: [&str; 35] = [
     "post.before",
     "post.answered",
     "batch.unlinked",
+    "batch.removed",
 ];
 
 struct Armed {

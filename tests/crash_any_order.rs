@@ -256,7 +256,9 @@ impl Life {
         self.disk.heal();
         if self.to_come.is_some() {
             self.disk.die(0);
-            self.driver.as_mut().map(|driver| drop(driver.seal()));
+            if let Some(driver) = self.driver.as_mut() {
+                drop(driver.seal());
+            }
             self.crash_if_dead();
         }
         self.to_come = None;

@@ -39,6 +39,10 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// How long the broker may take to say whether the topic is still the same.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many full segments the budget keeps room for when consumption pauses: the
+/// window that is open then, and what packing writes before it unlinks anything.
+const RESERVED_SEGMENTS: u64 = 2;
+
 /// A full spool is filled again below this share of its budget, in percent.
 const RESUME_PERCENT: u64 = 95;
 
@@ -49,7 +53,7 @@ pub struct Options {
     pub kafka: kafka::Options,
     /// When a window is sealed.
     pub limits: Limits,
-    /// Budget of the spool, bytes: at this size consumption pauses.
+    /// Budget of the spool, bytes: consumption pauses before it is exceeded.
     pub spool_bytes_max: u64,
     /// Floor of the file system's free space, bytes: below it consumption pauses.
     pub free_bytes_min: u64,
@@ -436,7 +440,9 @@ impl Ingest<'_> {
     /// Whether the spool or its file system is full. Filling starts again a
     /// little below the limits, so that it doesn't flutter.
     fn is_full(&mut self, bytes: u64) -> bool {
-        let (budget, floor) = (self.options.spool_bytes_max, self.options.free_bytes_min);
+        let reserved = RESERVED_SEGMENTS * self.options.limits.roll_bytes;
+        let budget = self.options.spool_bytes_max.saturating_sub(reserved);
+        let floor = self.options.free_bytes_min;
         let free = match self.intake.free_bytes() {
             Ok(free) => free,
             Err(error) => {

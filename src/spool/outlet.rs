@@ -158,7 +158,9 @@ impl Outlet {
     /// # Errors
     /// The disk's; the batch is then posted again under the same token.
     pub fn stored(&self, batch: &Batch) -> io::Result<()> {
-        self.settled(self.spool.remove(batch.room, &batch.name()))
+        let removed = self.spool.remove(batch.room, &batch.name());
+        failpoint::hit("batch.removed");
+        self.settled(removed)
     }
 
     /// Moves a batch to `rejected/`, the reason beside it first.

@@ -511,7 +511,7 @@ impl Image {
 }
 
 fn coin(draw: &mut ChaCha8Rng) -> bool {
-    draw.next_u32() % 2 == 0
+    draw.next_u32().is_multiple_of(2)
 }
 
 impl Disk for SimDisk {

@@ -157,10 +157,11 @@ impl Held {
             let text = path.to_string_lossy();
             if path.ends_with("gaps.jsonl") {
                 held.gaps = gaps(&bytes);
-            } else if text.contains(".parquet") && !text.contains("/open/") {
-                if !world.stored.contains_key(&digest::of(&bytes)) {
-                    held.count(path.clone(), &bytes)?;
-                }
+            } else if text.contains(".parquet")
+                && !text.contains("/open/")
+                && !world.stored.contains_key(&digest::of(&bytes))
+            {
+                held.count(path.clone(), &bytes)?;
             }
         }
         Ok(held)
