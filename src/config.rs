@@ -83,6 +83,10 @@ pub struct Spool {
     pub roll_bytes: u64,
     /// The spool's budget, in bytes: past it consumption pauses.
     pub max_bytes: u64,
+    /// Budget of undecodable messages, in bytes: past it the oldest payloads go.
+    pub undecodable_max_bytes: u64,
+    /// Age at which an undecodable message loses its payload, if ever.
+    pub undecodable_max_age: Option<Duration>,
 }
 
 /// `[upload]`

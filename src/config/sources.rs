@@ -12,7 +12,7 @@ use toml::{Spanned, Table, Value};
 use super::error::{ConfigError, Origin};
 
 /// Every key, as `<section>.<name>`.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 20] = [
     "kafka.brokers",
     "kafka.topic",
     "kafka.group",
@@ -22,6 +22,8 @@ pub const KEYS: [&str; 18] = [
     "spool.roll_after",
     "spool.roll_bytes",
     "spool.max_bytes",
+    "spool.undecodable_max_bytes",
+    "spool.undecodable_max_age",
     "upload.url",
     "upload.database",
     "upload.table",

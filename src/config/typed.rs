@@ -39,6 +39,10 @@ pub(super) struct Spool {
     pub roll_bytes: u64,
     #[serde(deserialize_with = "size")]
     pub max_bytes: u64,
+    #[serde(deserialize_with = "size")]
+    pub undecodable_max_bytes: u64,
+    #[serde(deserialize_with = "some_duration")]
+    pub undecodable_max_age: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,6 +85,8 @@ impl Default for Spool {
             roll_after: Duration::from_secs(5),
             roll_bytes: 4 * bytesize::MIB,
             max_bytes: 10 * bytesize::GIB,
+            undecodable_max_bytes: 256 * bytesize::MIB,
+            undecodable_max_age: None,
         }
     }
 }
@@ -143,6 +149,10 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
             "{text:?} is no duration such as \"5s\" or \"500ms\" ({error})"
         ))
     })
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+    duration(d).map(Some)
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -10,5 +10,7 @@ pub mod commits;
 pub mod consume;
 pub mod handover;
 pub mod kafka;
+pub mod positions;
 pub mod record;
+pub mod redecode;
 pub mod window;

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
-use super::footer::{BatchFooter, SegmentFooter};
+use super::footer::{BatchFooter, ReplayedFrom, SegmentFooter};
 use super::layout::{Name, Room};
 
 /// What a file was found to be.
@@ -20,12 +20,40 @@ pub enum Found {
     Draft,
     /// A segment whose footer holds.
     Segment(SegmentFooter),
+    /// A segment in `sealed/` whose rows were undecodable messages before. No
+    /// commit decides about it, but whether those messages are still kept.
+    Replayed(SegmentFooter, Held),
     /// A batch whose every byte was checked.
     Batch(BatchFooter),
     /// A file of undecodable messages, by its name.
     Undecodable,
     /// No file of ours, or no longer.
     Faulty(Fault),
+}
+
+/// Whether the file of undecodable messages that rows were replayed from
+/// still holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It does: it was not replaced yet.
+    Still,
+    /// It was replaced or removed.
+    NoLonger,
+    /// It can't be read.
+    Unknown,
+}
+
+impl Held {
+    /// By the digests of the files in `undecodable/`, `None` for one that
+    /// can't be read.
+    pub fn find(from: &ReplayedFrom, digest: Option<Option<&str>>) -> Self {
+        match digest {
+            None => Self::NoLonger,
+            Some(None) => Self::Unknown,
+            Some(Some(digest)) if digest == from.digest => Self::Still,
+            Some(Some(_)) => Self::NoLonger,
+        }
+    }
 }
 
 /// A file's place: room and name.
@@ -47,6 +75,8 @@ pub enum Repair {
         /// The file that holds its rows.
         by: String,
     },
+    /// Move a segment from `sealed/` to `ready/`: its rows are nowhere else.
+    Release(Place),
     /// Write what is left of a segment from row `from_row` of the original on,
     /// then remove the segment.
     Remainder {
@@ -79,6 +109,7 @@ pub fn plan(mut listing: Listing, next_segment: u64) -> Vec<Repair> {
         }
     }
     repairs.extend(twins(&mut listing));
+    repairs.extend(replayed(&mut listing));
     repairs.extend(parts_of_unsplit(&mut listing));
     repairs.extend(covered(&mut listing));
     repairs.extend(overlapping(&mut listing));
@@ -110,6 +141,33 @@ fn twins(listing: &mut Listing) -> Vec<Repair> {
                 place,
             });
         }
+    }
+    repairs
+}
+
+/// Replays that were cut short: undone before the source was replaced, finished
+/// after it.
+fn replayed(listing: &mut Listing) -> Vec<Repair> {
+    let mut repairs = Vec::new();
+    let places: Vec<Place> = listing
+        .iter()
+        .filter(|(_, found)| matches!(found, Found::Replayed(..)))
+        .map(|(place, _)| place.clone())
+        .collect();
+    for place in places {
+        let Some(Found::Replayed(footer, held)) = listing.remove(&place) else {
+            continue;
+        };
+        let number = footer.replayed_from.map_or(0, |from| from.undecodable);
+        let by = Name::Undecodable { number }.to_string();
+        repairs.push(match held {
+            Held::Still => Repair::Redundant { place, by },
+            Held::NoLonger => Repair::Release(place),
+            Held::Unknown => Repair::SetAside {
+                place,
+                fault: Fault::ReplayUndecided(by),
+            },
+        });
     }
     repairs
 }
