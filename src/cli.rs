@@ -7,7 +7,7 @@ use std::process::{ExitCode, Termination};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::commands;
+use crate::commands::{self, Misuse};
 use crate::config::ConfigError;
 
 /// How a process ended, for scripts.
@@ -33,7 +33,10 @@ impl Exit {
     }
 
     fn of(error: &anyhow::Error) -> Self {
-        if error.chain().any(|cause| cause.is::<ConfigError>()) {
+        let is_usage = |cause: &(dyn std::error::Error + 'static)| {
+            cause.is::<ConfigError>() || cause.is::<Misuse>()
+        };
+        if error.chain().any(is_usage) {
             Exit::Usage
         } else {
             Exit::Failed
@@ -76,6 +79,12 @@ pub enum Command {
     Run(commands::run::Args),
     /// Fill the topic with synthetic traffic
     Produce(commands::produce::Args),
+    /// Check a spool without changing it
+    Verify(commands::verify::Args),
+    /// Show where every partition is read next, or move it
+    Positions(commands::positions::Args),
+    /// Decode the messages in undecodable/ anew, after a fix
+    ReplayUndecodable(commands::replay_undecodable::Args),
 }
 
 /// Parses the arguments of the process and does what they say. Errors go to
@@ -97,6 +106,9 @@ pub fn main() -> Exit {
     let done = match cli.command {
         Command::Run(args) => commands::run::run(args),
         Command::Produce(args) => commands::produce::run(args),
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Positions(args) => commands::positions::run(args),
+        Command::ReplayUndecodable(args) => commands::replay_undecodable::run(args),
     };
     match done {
         Ok(()) => Exit::Done,

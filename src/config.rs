@@ -88,6 +88,10 @@ pub struct Spool {
     /// Free space that is left to others on the spool's file system, in bytes:
     /// below it consumption pauses.
     pub min_free: u64,
+    /// Budget of undecodable messages, in bytes: past it the oldest payloads go.
+    pub undecodable_max_bytes: u64,
+    /// Age at which an undecodable message loses its payload, if ever.
+    pub undecodable_max_age: Option<Duration>,
 }
 
 /// `[upload]`

@@ -1,5 +1,54 @@
 //! The subcommands, one file each: they read the configuration, hand each room
 //! its options and put the rooms together.
 
+pub mod positions;
 pub mod produce;
+pub mod replay_undecodable;
 pub mod run;
+pub mod verify;
+
+use uuid::Uuid;
+
+use crate::config::{Config, Loaded};
+use crate::ingest::kafka;
+use crate::spool::Spool;
+use crate::spool::opening::OpenError;
+
+/// The command can't be done as it was asked for: it will not go well until
+/// it is asked for otherwise.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misuse(pub String);
+
+/// Opens the configured spool and owns it.
+///
+/// # Errors
+/// A [`crate::config::ConfigError`] if the directory is no good, an
+/// [`OpenError`] that names the owner's pid if there is one.
+pub(super) fn open_spool(loaded: &Loaded) -> anyhow::Result<Spool> {
+    Spool::open(&loaded.config.spool.dir).map_err(|error| match error {
+        OpenError::Io { .. } => anyhow::Error::new(loaded.blame("spool.dir", error)),
+        other => other.into(),
+    })
+}
+
+/// How to reach Kafka on behalf of a spool.
+pub(super) fn kafka_options(config: &Config, spool: Uuid) -> kafka::Options {
+    let kafka = &config.kafka;
+    kafka::Options {
+        brokers: kafka.brokers.clone(),
+        topic: kafka.topic.clone(),
+        group: kafka.group.clone(),
+        instance_id: kafka
+            .instance_id
+            .clone()
+            .unwrap_or_else(|| format!("spoolhouse-{spool}")),
+        librdkafka: kafka.librdkafka.clone(),
+    }
+}
+
+/// A number and what it counts: `1 file`, `2 files`.
+fn plural(count: u64, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
+}

@@ -7,19 +7,27 @@
 //! that is safe as well, since a start repairs whatever a crash leaves.
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::{kafka_options, open_spool};
 use crate::config::{self, Config, Loaded};
 use crate::failpoint;
-use crate::ingest::{self, consume, window};
+use crate::ingest::{consume, window};
 use crate::observe;
-use crate::spool::opening::OpenError;
+use crate::spool::undecodable::limits::Limits;
 use crate::spool::{Intake, Outlet, Spool};
 use crate::upload::{pacer, request, send, settings, transport};
+
+/// Undecodable messages may take one part in so many of the spool's budget.
+const UNDECODABLE_SHARE: u64 = 4;
+
+/// How often the age of undecodable messages is looked at.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// How often a batch is posted that ClickHouse refuses for its data.
 const DATA_ATTEMPTS_MAX: u32 = 3;
@@ -64,10 +72,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     let listen = listener
         .local_addr()
         .map_err(|error| loaded.blame("observe.listen", error))?;
-    let spool = Spool::open(&config.spool.dir).map_err(|error| match error {
-        OpenError::Io { .. } => anyhow::Error::new(loaded.blame("spool.dir", error)),
-        other => other.into(),
-    })?;
+    let spool = open_spool(loaded)?;
     tracing::info!(
         spool = %spool.root().display(),
         id = %spool.id(),
@@ -83,7 +88,9 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
         Outlet::new(spool.clone()),
         stop.clone(),
     ));
-    let (intake, options) = (Intake::new(spool.clone()), ingest_options(config, &spool));
+    let intake = Intake::with_limits(spool.clone(), undecodable_limits(config));
+    tokio::spawn(tidy_undecodable(intake.clone(), stop.clone()));
+    let options = ingest_options(config, &spool);
     let mut ingesting = tokio::task::spawn_blocking({
         let stop = stop.clone();
         move || consume::run(options, intake, &stop)
@@ -133,19 +140,35 @@ fn failure<E: std::error::Error + Send + Sync + 'static>(
     }
 }
 
+/// Their budget is at most a part of the spool's: garbage can't stop ingest.
+fn undecodable_limits(config: &Config) -> Limits {
+    let spool = &config.spool;
+    Limits {
+        bytes_max: spool
+            .undecodable_max_bytes
+            .min(spool.max_bytes / UNDECODABLE_SHARE),
+        age_max: spool.undecodable_max_age,
+    }
+}
+
+/// Looks once a minute whether undecodable messages are too old.
+async fn tidy_undecodable(intake: Intake, stop: CancellationToken) {
+    let mut minutes = tokio::time::interval(TIDY_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = minutes.tick() => {}
+        }
+        let intake = intake.clone();
+        // A turn never panics for what it finds; if it does, the next one tries again.
+        let _ =
+            tokio::task::spawn_blocking(move || intake.tidy_undecodable(SystemTime::now())).await;
+    }
+}
+
 fn ingest_options(config: &Config, spool: &Spool) -> consume::Options {
-    let kafka = &config.kafka;
     consume::Options {
-        kafka: ingest::kafka::Options {
-            brokers: kafka.brokers.clone(),
-            topic: kafka.topic.clone(),
-            group: kafka.group.clone(),
-            instance_id: kafka
-                .instance_id
-                .clone()
-                .unwrap_or_else(|| format!("spoolhouse-{}", spool.id())),
-            librdkafka: kafka.librdkafka.clone(),
-        },
+        kafka: kafka_options(config, spool.id()),
         limits: window::Limits {
             roll_after: config.spool.roll_after,
             roll_bytes: config.spool.roll_bytes,

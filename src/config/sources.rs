@@ -12,7 +12,7 @@ use toml::{Spanned, Table, Value};
 use super::error::{ConfigError, Origin};
 
 /// Every key, as `<section>.<name>`.
-pub const KEYS: [&str; 20] = [
+pub const KEYS: [&str; 22] = [
     "kafka.brokers",
     "kafka.topic",
     "kafka.group",
@@ -23,6 +23,8 @@ pub const KEYS: [&str; 20] = [
     "spool.roll_bytes",
     "spool.max_bytes",
     "spool.min_free",
+    "spool.undecodable_max_bytes",
+    "spool.undecodable_max_age",
     "upload.url",
     "upload.database",
     "upload.table",

@@ -37,6 +37,8 @@ fn without_file_and_environment_the_defaults_hold() {
     assert_eq!(config.spool.roll_after, Duration::from_secs(5));
     assert_eq!(config.spool.roll_bytes, 4 * 1024 * 1024);
     assert_eq!(config.spool.max_bytes, 10 * 1024 * 1024 * 1024);
+    assert_eq!(config.spool.undecodable_max_bytes, 256 * 1024 * 1024);
+    assert_eq!(config.spool.undecodable_max_age, None);
     assert_eq!(config.upload.url.as_str(), "http://127.0.0.1:8124/");
     assert_eq!(config.upload.interval, Duration::from_secs(60));
     assert_eq!(config.upload.max_body, 1_048_576);
@@ -62,6 +64,8 @@ fn every_key_can_be_set_in_the_file() {
         roll_bytes = "1MiB"
         max_bytes = 4194304
         min_free = "1GiB"
+        undecodable_max_bytes = "1MiB"
+        undecodable_max_age = "30days"
         [upload]
         url = "https://proxy/click"
         database = "d"
@@ -100,6 +104,17 @@ fn every_key_can_be_set_in_the_file() {
     for key in KEYS.iter().filter(|key| !sources::FREE.contains(key)) {
         assert!(matches!(loaded.origin(key), Origin::File { .. }), "{key}");
     }
+}
+
+#[test]
+fn the_limits_of_undecodable_messages_are_checked() {
+    let error = refused("[spool]\nundecodable_max_age = \"1s\"");
+    assert!(error.contains("1s is less than 1m"), "{error}");
+    let error = refused("[spool]\nundecodable_max_bytes = 0");
+    assert!(error.contains("is not between 64.0 KiB"), "{error}");
+    let set = from("[spool]\nundecodable_max_age = \"2h\"", &[]).unwrap();
+    let age = set.config.spool.undecodable_max_age;
+    assert_eq!(age, Some(Duration::from_secs(7_200)));
 }
 
 #[test]

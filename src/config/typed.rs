@@ -42,6 +42,10 @@ pub(super) struct Spool {
     pub max_bytes: u64,
     #[serde(deserialize_with = "size")]
     pub min_free: u64,
+    #[serde(deserialize_with = "size")]
+    pub undecodable_max_bytes: u64,
+    #[serde(deserialize_with = "some_duration")]
+    pub undecodable_max_age: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,6 +96,8 @@ impl Default for Spool {
             roll_bytes: 4 * bytesize::MIB,
             max_bytes: 10 * bytesize::GIB,
             min_free: 256 * bytesize::MIB,
+            undecodable_max_bytes: 256 * bytesize::MIB,
+            undecodable_max_age: None,
         }
     }
 }
@@ -162,6 +168,10 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
             "{text:?} is no duration such as \"5s\" or \"500ms\" ({error})"
         ))
     })
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+    duration(d).map(Some)
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -24,6 +24,10 @@ const ROLL_AFTER: RangeInclusive<Duration> = Duration::from_millis(100)..=Durati
 const ROLL_BYTES: RangeInclusive<u64> = 64 * bytesize::KIB..=bytesize::GIB;
 /// How many full segments the spool must have room for.
 const MAX_BYTES_SEGMENTS: u64 = 4;
+/// The budget of undecodable messages, in bytes.
+const UNDECODABLE_MAX_BYTES: RangeInclusive<u64> = 64 * bytesize::KIB..=bytesize::TIB;
+/// The least age at which undecodable messages lose their payload.
+const UNDECODABLE_MAX_AGE_LEAST: Duration = Duration::from_secs(60);
 /// The distance between two requests.
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 /// How long a stop may take.
@@ -169,12 +173,30 @@ fn spool(typed: typed::Spool, blame: &Blame<'_>) -> Result<Spool, ConfigError> {
         );
         return Err(blame.at("spool.max_bytes", problem));
     }
+    blame.within(
+        "spool.undecodable_max_bytes",
+        &typed.undecodable_max_bytes,
+        UNDECODABLE_MAX_BYTES,
+        show_size,
+    )?;
+    if let Some(age) = typed.undecodable_max_age
+        && age < UNDECODABLE_MAX_AGE_LEAST
+    {
+        let problem = format!(
+            "{} is less than {}: leave it out to keep payloads whatever their age",
+            show_duration(&age),
+            show_duration(&UNDECODABLE_MAX_AGE_LEAST),
+        );
+        return Err(blame.at("spool.undecodable_max_age", problem));
+    }
     Ok(Spool {
         dir: typed.dir,
         roll_after: typed.roll_after,
         roll_bytes: typed.roll_bytes,
         max_bytes: typed.max_bytes,
         min_free: typed.min_free,
+        undecodable_max_bytes: typed.undecodable_max_bytes,
+        undecodable_max_age: typed.undecodable_max_age,
     })
 }
 

@@ -104,6 +104,7 @@ mod tests {
                 .map(|(p, start, end)| (*p, OffsetRange(*start, *end)))
                 .collect(),
             undecodable: 0,
+            replayed_from: None,
         }
     }
 

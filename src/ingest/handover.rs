@@ -299,6 +299,7 @@ mod tests {
             source: source("a"),
             offsets: [(0, OffsetRange(100, 200)), (1, OffsetRange(5, 9))].into(),
             undecodable: 0,
+            replayed_from: None,
         };
         let committed = committed
             .iter()
@@ -355,6 +356,7 @@ mod tests {
             source: source("old"),
             offsets: [(0, OffsetRange(0, 1))].into(),
             undecodable: 0,
+            replayed_from: None,
         };
         let verdict = judge(&segment, &source("new"), &[0], &BTreeMap::new());
         assert_eq!(verdict, Verdict::Ready);
@@ -370,6 +372,7 @@ mod tests {
             source: source("a"),
             offsets: [(0, OffsetRange(0, 1)), (3, OffsetRange(0, 1))].into(),
             undecodable: 0,
+            replayed_from: None,
         };
         let verdict = judge(&segment, &source("a"), &[0], &BTreeMap::new());
         assert_eq!(verdict, Verdict::Wait);

@@ -161,16 +161,37 @@ impl Consumer {
     /// # Errors
     /// [`FatalError`] for properties that can't be.
     pub fn subscribe(options: Options) -> Result<Self, FatalError> {
+        let instance_id = Some(options.instance_id.clone());
+        let consumer = Self::create(options, instance_id).map_err(FatalError::Client)?;
+        consumer
+            .client
+            .subscribe(&[&consumer.options.topic])
+            .map_err(FatalError::Client)?;
+        Ok(consumer)
+    }
+
+    /// Creates a client that only asks: no member of the group, so that it
+    /// disturbs none.
+    ///
+    /// # Errors
+    /// The client's, for properties that can't be.
+    pub fn inquire(options: Options) -> KafkaResult<Self> {
+        Self::create(options, None)
+    }
+
+    fn create(options: Options, instance_id: Option<String>) -> KafkaResult<Self> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &options.brokers)
             .set("group.id", &options.group)
-            .set("group.instance.id", &options.instance_id)
             .set("client.id", "spoolhouse")
             // Bounds the memory that fetched messages take before we poll them.
             .set("queued.max.messages.kbytes", "32768")
             .set("fetch.wait.max.ms", "200")
             .set_log_level(RDKafkaLogLevel::Warning);
+        if let Some(instance_id) = &instance_id {
+            config.set("group.instance.id", instance_id);
+        }
         for (key, value) in &options.librdkafka {
             config.set(key, value);
         }
@@ -178,14 +199,8 @@ impl Consumer {
             config.set(name, value);
         }
         let (context, events) = Context::new();
-        let client: BaseConsumer<Context> = config
-            .create_with_context(context)
-            .map_err(FatalError::Client)?;
-        client
-            .subscribe(&[&options.topic])
-            .map_err(FatalError::Client)?;
         Ok(Self {
-            client,
+            client: config.create_with_context(context)?,
             events,
             options,
         })
@@ -229,6 +244,24 @@ impl Consumer {
     /// A broker that does not answer in time; ask again.
     pub fn source(&self, timeout: Duration) -> Result<Source, KafkaError> {
         topic_id::source(self.client.client(), &self.options.topic, timeout)
+    }
+
+    /// The topic's partitions.
+    ///
+    /// # Errors
+    /// A broker that does not answer in time; ask again.
+    pub fn partitions(&self) -> KafkaResult<Vec<i32>> {
+        let topic = &self.options.topic;
+        let metadata = self.client.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
+        let mut partitions = Vec::new();
+        for topic in metadata.topics() {
+            if let Some(code) = topic.error() {
+                return Err(KafkaError::MetadataFetch(code.into()));
+            }
+            partitions.extend(topic.partitions().iter().map(|p| p.id()));
+        }
+        partitions.sort_unstable();
+        Ok(partitions)
     }
 
     /// The committed offsets of `partitions`; one without a commit, or with one

@@ -12,6 +12,8 @@ pub mod consume;
 pub mod handover;
 pub mod identity;
 pub mod kafka;
+pub mod positions;
 pub mod record;
+pub mod redecode;
 pub mod take_up;
 pub mod window;

@@ -73,6 +73,30 @@ const METRICS: &[Metric] = &[
     ),
     // spool
     (
+        "spoolhouse_undecodable_bytes",
+        Gauge,
+        Unit::Bytes,
+        "Size of the files in undecodable/",
+    ),
+    (
+        "spoolhouse_undecodable_payloads_dropped_total",
+        Counter,
+        Unit::Count,
+        "Undecodable messages whose bytes were dropped, by reason; length and hash are kept",
+    ),
+    (
+        "spoolhouse_undecodable_forgotten_total",
+        Counter,
+        Unit::Count,
+        "Undecodable messages of which only a line per file is left in undecodable/dropped.jsonl",
+    ),
+    (
+        "spoolhouse_undecodable_tidy_failures_total",
+        Counter,
+        Unit::Count,
+        "Times that undecodable messages could not be kept within their limits",
+    ),
+    (
         "spoolhouse_segments_sealed_total",
         Counter,
         Unit::Count,

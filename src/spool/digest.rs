@@ -4,10 +4,11 @@
 //! no room for one, so it carries its own: the footer holds 64 hex digits, and
 //! the digest is that of the whole file with those digits read as zeros.
 
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use sha2::{Digest, Sha256};
 
 use super::fault::Fault;
+use super::footer;
 
 const KEY: &str = "spoolhouse.digest";
 const DIGITS: usize = 64;
@@ -25,6 +26,11 @@ pub fn of(bytes: &[u8]) -> String {
 /// The metadata entry that [`stamp`] fills in; it must be the footer's last.
 pub fn blank() -> KeyValue {
     KeyValue::new(KEY.to_owned(), String::from_utf8_lossy(&BLANK).into_owned())
+}
+
+/// The digest that a file says it has, unchecked.
+pub fn in_footer(metadata: &ParquetMetaData) -> Option<&str> {
+    footer::key_value(metadata, KEY)
 }
 
 /// Writes the file's digest into the blank that its footer holds.

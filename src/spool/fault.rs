@@ -41,9 +41,40 @@ pub enum Fault {
     /// Its columns are not ours.
     #[error("foreign: its columns are not those of a spool file: {0}")]
     Schema(String),
+    /// An undecodable message that is not what was kept.
+    #[error("damaged: the message at offset {0} is not the one whose length and hash are noted")]
+    Payload(i64),
     /// Rows that another file holds as well.
     #[error("its rows are also in {0}, and no rule says which of the two is right")]
     Overlap(String),
+    /// Addresses that are not masked.
+    #[error("{0} rows hold an address that is not masked")]
+    Unmasked(u64),
+    /// Rows that are not those that the footer speaks of.
+    #[error("damaged: {0}")]
+    Offsets(String),
+    /// Messages that another file is about to send as well.
+    #[error(
+        "its offsets {from} to {to} of partition {partition} are also in {by}: they would be stored twice"
+    )]
+    Claimed {
+        /// The partition.
+        partition: i32,
+        /// The first such offset.
+        from: i64,
+        /// The last such offset.
+        to: i64,
+        /// The other file.
+        by: String,
+    },
+    /// The system does not let us read it.
+    #[error("it can't be read: {0}")]
+    Unreadable(String),
+    /// Rows from undecodable messages, and nobody can tell whether those are still there.
+    #[error(
+        "its rows were replayed from {0}, which can't be read, so nobody can tell whether they are still in there, too"
+    )]
+    ReplayUndecided(String),
     /// Its commit was never acknowledged, and somebody else went on past it.
     #[error(
         "another consumer committed past its start before our commit was acknowledged; its rows may be stored by both"

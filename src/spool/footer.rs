@@ -6,7 +6,8 @@
 //! a document of an unknown format version is refused, never guessed at.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::path::Path;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::digest;
+use super::disk::Disk;
 use super::fault::Fault;
 
 /// Version of the documents below; grows when their meaning changes.
@@ -100,8 +102,23 @@ pub struct SegmentFooter {
     /// Offsets per partition that this file accounts for, messages that were
     /// no record and holes in the log included.
     pub offsets: BTreeMap<i32, OffsetRange>,
-    /// Messages in `undecodable/` under this number.
+    /// Messages that were kept in `undecodable/` under this number.
     pub undecodable: u64,
+    /// Where its rows were found, if they were undecodable before. Such a
+    /// segment accounts for no offsets: the first one to see them did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed_from: Option<ReplayedFrom>,
+}
+
+/// The file of undecodable messages that a segment's rows were replayed from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayedFrom {
+    /// Its number.
+    pub undecodable: u64,
+    /// Its digest before the rows were taken out: a file of that number with
+    /// this digest still holds them.
+    pub digest: String,
 }
 
 /// The document of a batch.
@@ -146,6 +163,11 @@ pub struct UndecodableFooter {
     pub rows: u64,
     /// Where the messages came from.
     pub source: Source,
+    /// When they came, seconds since 1970.
+    pub kept_at: u64,
+    /// How many of them have lost their bytes to the budget or the age limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
 }
 
 /// The document of any spool file: `{"format":1,"segment":{…}}`.
@@ -282,6 +304,25 @@ pub fn parse_end(size: u64, end: &Bytes) -> Result<ParquetMetaData, Fault> {
     };
     let thrift = &end[start as usize..end.len() - TAIL_BYTES as usize];
     ParquetMetaDataReader::decode_metadata(thrift).map_err(Fault::parquet)
+}
+
+/// Reads a file's last bytes and parses the metadata in them; `guess` is how
+/// many are read at first.
+///
+/// # Errors
+/// The disk's; what is wrong with the file comes as the inner result.
+pub fn read_end(
+    disk: &dyn Disk,
+    path: &Path,
+    guess: u64,
+) -> io::Result<Result<ParquetMetaData, Fault>> {
+    let (size, mut end) = disk.read_end(path, guess)?;
+    if let Ok(length) = length_in(size, &end)
+        && length > end.len() as u64
+    {
+        end = disk.read_end(path, length)?.1;
+    }
+    Ok(parse_end(size, &end))
 }
 
 impl fmt::Display for Source {

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use super::footer::{SegmentFooter, Source};
 use super::layout::{Name, Room};
 use super::read;
 use super::segment::{Finished, OpenSegment};
+use super::undecodable::limits::{Keeper, Limits};
 use super::{Spool, footer};
 
 /// Ingest's door.
@@ -27,6 +29,7 @@ pub struct Intake {
     /// Undecodable messages of an abandoned segment may still be there, under
     /// the number that the next one gets.
     orphaned: Arc<AtomicBool>,
+    keeper: Arc<Mutex<Keeper>>,
 }
 
 /// Offsets that were lost upstream: one line of `gaps.jsonl`.
@@ -47,9 +50,16 @@ pub struct Gap {
 impl Intake {
     /// The door of `spool`. There should be one.
     pub fn new(spool: Spool) -> Self {
+        Self::with_limits(spool, Limits::default())
+    }
+
+    /// The door of `spool`, with other limits of undecodable messages.
+    pub fn with_limits(spool: Spool, limits: Limits) -> Self {
+        let keeper = Keeper::new(spool.clone(), limits);
         Self {
             spool,
             orphaned: Arc::default(),
+            keeper: Arc::new(Mutex::new(keeper)),
         }
     }
 
@@ -78,7 +88,10 @@ impl Intake {
     /// Parquet's, passed on.
     pub fn finish(&self, segment: OpenSegment, source: &Source) -> Result<Finished, Fault> {
         let number = self.spool.state().next_segment;
-        segment.finish(number, self.spool.id(), source)
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        segment.finish(number, self.spool.id(), source, now.as_secs())
     }
 
     /// Publishes a finished segment in `sealed/` and notes its positions.
@@ -101,7 +114,46 @@ impl Intake {
         self.spool
             .publish(Room::Sealed, &name, &segment.bytes, Access::Shared)?;
         self.spool.state().note_sealed(footer);
-        self.spool.write_state()
+        self.spool.write_state()?;
+        if let Some(bytes) = &segment.undecodable {
+            self.count_undecodable(footer.segment, bytes.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn count_undecodable(&self, number: u64, bytes: u64) {
+        let added = self.keeper().add(number, bytes);
+        match added {
+            Ok(false) => {}
+            Ok(true) => self.tidy_undecodable(SystemTime::now()),
+            Err(error) => untidy(&error),
+        }
+    }
+
+    /// Drops undecodable messages that are too old or too many, a few files at
+    /// a time. What fails is logged and counted, and tried again the next time:
+    /// garbage never stops ingest.
+    pub fn tidy_undecodable(&self, now: SystemTime) {
+        let mut keeper = self.keeper();
+        let done = keeper.turn(now);
+        if let Ok(bytes) = keeper.total() {
+            metrics::gauge!("spoolhouse_undecodable_bytes").set(bytes as f64);
+        }
+        match done {
+            Ok(turn) if turn.payloads_dropped + turn.messages_forgotten > 0 => tracing::warn!(
+                payloads_dropped = turn.payloads_dropped,
+                messages_forgotten = turn.messages_forgotten,
+                "undecodable messages are past their budget or age: the oldest lost their bytes; \
+                 length and hash are kept",
+            ),
+            Ok(_) => {}
+            Err(error) => untidy(&error),
+        }
+    }
+
+    fn keeper(&self) -> std::sync::MutexGuard<'_, Keeper> {
+        // A turn that was cut short is begun anew.
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives up a finished segment that could not be sealed. If it did reach
@@ -156,11 +208,37 @@ impl Intake {
         self.spool.write_state()
     }
 
+    /// The number of the last segment that was sealed, 0 before the first.
+    pub fn last_segment(&self) -> u64 {
+        self.spool.state().next_segment - 1
+    }
+
     /// Appends a line to `gaps.jsonl`.
     ///
     /// # Errors
     /// The disk's.
     pub fn record_gap(&self, gap: &Gap) -> io::Result<()> {
+        self.append_gap(gap)
+    }
+
+    /// Appends a line to `gaps.jsonl` for offsets that the operator chose to skip.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn record_skip(&self, gap: &Gap) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Skip<'g> {
+            #[serde(flatten)]
+            gap: &'g Gap,
+            by: &'static str,
+        }
+        self.append_gap(&Skip {
+            gap,
+            by: "operator",
+        })
+    }
+
+    fn append_gap(&self, gap: &impl Serialize) -> io::Result<()> {
         let path = self.spool.layout().gaps();
         let mut line = Vec::new();
         // A line that a crash tore must not spoil this one.
@@ -195,6 +273,8 @@ impl Intake {
                 _ => Err(Fault::Foreign),
             };
             match footer {
+                // Not ours to judge: the next start finishes the replay.
+                Ok(footer) if footer.replayed_from.is_some() => {}
                 Ok(footer) => footers.push(footer),
                 Err(fault) => self.spool.set_aside(Room::Sealed, &entry.name, &fault)?,
             }
@@ -244,4 +324,9 @@ impl Intake {
         let name = Name::segment(segment.segment).to_string();
         self.spool.set_aside(Room::Sealed, &name, fault)
     }
+}
+
+fn untidy(error: &io::Error) {
+    tracing::warn!(%error, "undecodable messages could not be kept within their limits; trying again");
+    metrics::counter!("spoolhouse_undecodable_tidy_failures_total").increment(1);
 }

@@ -200,6 +200,11 @@ impl Layout {
         self.root.join("pace.json")
     }
 
+    /// Journal of files of undecodable messages that went whole.
+    pub fn dropped(&self) -> PathBuf {
+        self.file(Room::Undecodable, "dropped.jsonl")
+    }
+
     /// Journal of offsets that were lost upstream.
     pub fn gaps(&self) -> PathBuf {
         self.root.join("gaps.jsonl")

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -19,6 +18,7 @@ use super::layout::{Layout, Name, Room};
 use super::packing;
 use super::read;
 use super::recovery::{self, Found, Listing, Place, Repair};
+use super::replay;
 use super::segment;
 use super::state::{State, StateError};
 use super::{Access, Inner, Spool};
@@ -149,6 +149,11 @@ impl Spool {
                 tracing::info!(file = %shown(place), held_by = %by, "finished a hand-over that was cut short");
                 self.remove(place.0, &place.1)
             }
+            Repair::Release(place) => {
+                tracing::info!(file = %shown(place), "finished a replay that was cut short");
+                let ready = self.layout().file(Room::Ready, &place.1);
+                disk::relocate(self.disk(), &self.layout().file(place.0, &place.1), &ready)
+            }
             Repair::SetAside { place, fault } => self.set_aside(place.0, &place.1, fault),
             Repair::Remainder { place, from_row } => {
                 tracing::info!(file = %shown(place), from_row, "finished packing that was cut short");
@@ -277,6 +282,7 @@ fn list(
             listing.insert((room, entry.name), found);
         }
     }
+    judge_replays(disk, layout, &mut listing)?;
     Ok(listing)
 }
 
@@ -302,6 +308,25 @@ fn is_aside(
     Ok(false)
 }
 
+/// Finds out of every replayed segment in `sealed/` whether its source still
+/// holds the messages.
+fn judge_replays(disk: &dyn Disk, layout: &Layout, listing: &mut Listing) -> Result<(), OpenError> {
+    for ((room, _), found) in listing.iter_mut() {
+        let Found::Segment(footer) = found else {
+            continue;
+        };
+        let (Room::Sealed, Some(from)) = (room, &footer.replayed_from) else {
+            continue;
+        };
+        let held = replay::held(disk, layout, from).map_err(|source| OpenError::Io {
+            path: layout.room(Room::Undecodable),
+            source,
+        })?;
+        *found = Found::Replayed(footer.clone(), held);
+    }
+    Ok(())
+}
+
 fn examine(
     disk: &dyn Disk,
     path: &Path,
@@ -318,13 +343,9 @@ fn examine(
     };
     let found = match (room, &name) {
         (Room::Sealed | Room::Ready, Name::Segment { .. }) => {
-            let (size, mut end) = disk.read_end(path, FOOTER_GUESS)?;
-            if let Ok(length) = footer::length_in(size, &end)
-                && length > end.len() as u64
-            {
-                end = disk.read_end(path, length)?.1;
-            }
-            segment_in(&name, size, &end, spool).map(Found::Segment)
+            footer::read_end(disk, path, FOOTER_GUESS)?
+                .and_then(|metadata| read::segment_footer(&name, &metadata, spool))
+                .map(Found::Segment)
         }
         (Room::Batches | Room::Sending | Room::Rejected, Name::Batch { .. }) => {
             read::batch(&name, &disk.read(path)?, spool).map(Found::Batch)
@@ -336,15 +357,6 @@ fn examine(
         ))),
     };
     Ok(found.unwrap_or_else(Found::Faulty))
-}
-
-fn segment_in(
-    name: &Name,
-    size: u64,
-    end: &Bytes,
-    spool: Uuid,
-) -> Result<footer::SegmentFooter, Fault> {
-    read::segment_footer(name, &footer::parse_end(size, end)?, spool)
 }
 
 /// Takes over what the files know and `spool.json` does not yet: a crash may

@@ -79,6 +79,15 @@ pub fn segment_footer(
 
 /// Reads every row of a file whose columns must be exactly those of `schema`.
 pub fn rows(bytes: Bytes, schema: SchemaRef) -> Result<RecordBatch, Fault> {
+    let chunks = chunks(bytes, &schema)?.collect::<Result<Vec<_>, _>>()?;
+    concat_batches(&schema, &chunks).map_err(|error| Fault::Parquet(error.to_string()))
+}
+
+/// As [`rows`], a few thousand at a time.
+pub fn chunks(
+    bytes: Bytes,
+    schema: &SchemaRef,
+) -> Result<impl Iterator<Item = Result<RecordBatch, Fault>>, Fault> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
         .map_err(Fault::parquet)?;
@@ -91,10 +100,6 @@ pub fn rows(bytes: Bytes, schema: SchemaRef) -> Result<RecordBatch, Fault> {
             .collect();
         return Err(Fault::Schema(names.join(", ")));
     }
-    let chunks = builder
-        .build()
-        .map_err(Fault::parquet)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Fault::Parquet(error.to_string()))?;
-    concat_batches(&schema, &chunks).map_err(|error| Fault::Parquet(error.to_string()))
+    let chunks = builder.build().map_err(Fault::parquet)?;
+    Ok(chunks.map(|rows| rows.map_err(|error| Fault::Parquet(error.to_string()))))
 }

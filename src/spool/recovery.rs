@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
-use super::footer::{BatchFooter, SegmentFooter};
+use super::footer::{BatchFooter, ReplayedFrom, SegmentFooter};
 use super::layout::{Name, Room};
 
 /// What a file was found to be.
@@ -20,6 +20,9 @@ pub enum Found {
     Draft,
     /// A segment whose footer holds.
     Segment(SegmentFooter),
+    /// A segment in `sealed/` whose rows were undecodable messages before. No
+    /// commit decides about it, but whether those messages are still kept.
+    Replayed(SegmentFooter, Held),
     /// A batch whose every byte was checked.
     Batch(BatchFooter),
     /// A file of undecodable messages, by its name.
@@ -28,6 +31,31 @@ pub enum Found {
     Aside,
     /// No file of ours, or no longer.
     Faulty(Fault),
+}
+
+/// Whether the file of undecodable messages that rows were replayed from
+/// still holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It does: it was not replaced yet.
+    Still,
+    /// It was replaced or removed.
+    NoLonger,
+    /// It can't be read.
+    Unknown,
+}
+
+impl Held {
+    /// By the digests of the files in `undecodable/`, `None` for one that
+    /// can't be read.
+    pub fn find(from: &ReplayedFrom, digest: Option<Option<&str>>) -> Self {
+        match digest {
+            None => Self::NoLonger,
+            Some(None) => Self::Unknown,
+            Some(Some(digest)) if digest == from.digest => Self::Still,
+            Some(Some(_)) => Self::NoLonger,
+        }
+    }
 }
 
 /// A file's place: room and name.
@@ -49,6 +77,8 @@ pub enum Repair {
         /// The file that holds its rows.
         by: String,
     },
+    /// Move a segment from `sealed/` to `ready/`: its rows are nowhere else.
+    Release(Place),
     /// Write what is left of a segment from row `from_row` of the original on,
     /// then remove the segment.
     Remainder {
@@ -85,6 +115,7 @@ pub fn plan(mut listing: Listing, next_segment: u64) -> Vec<Repair> {
         }
     }
     repairs.extend(twins(&mut listing));
+    repairs.extend(replayed(&mut listing));
     repairs.extend(parts_of_unsplit(&mut listing));
     repairs.extend(covered(&mut listing));
     repairs.extend(overlapping(&mut listing));
@@ -116,6 +147,33 @@ fn twins(listing: &mut Listing) -> Vec<Repair> {
                 place,
             });
         }
+    }
+    repairs
+}
+
+/// Replays that were cut short: undone before the source was replaced, finished
+/// after it.
+fn replayed(listing: &mut Listing) -> Vec<Repair> {
+    let mut repairs = Vec::new();
+    let places: Vec<Place> = listing
+        .iter()
+        .filter(|(_, found)| matches!(found, Found::Replayed(..)))
+        .map(|(place, _)| place.clone())
+        .collect();
+    for place in places {
+        let Some(Found::Replayed(footer, held)) = listing.remove(&place) else {
+            continue;
+        };
+        let number = footer.replayed_from.map_or(0, |from| from.undecodable);
+        let by = Name::Undecodable { number }.to_string();
+        repairs.push(match held {
+            Held::Still => Repair::Redundant { place, by },
+            Held::NoLonger => Repair::Release(place),
+            Held::Unknown => Repair::SetAside {
+                place,
+                fault: Fault::ReplayUndecided(by),
+            },
+        });
     }
     repairs
 }
@@ -178,7 +236,7 @@ fn covered(listing: &mut Listing) -> Vec<Repair> {
 }
 
 /// What published batches hold of a segment.
-struct Held {
+struct Covered {
     /// They hold its rows up to this one, and no other; absent: some row in
     /// front of a held one is in none of them.
     from_row: Option<u64>,
@@ -186,7 +244,7 @@ struct Held {
     by: String,
 }
 
-fn held(segment: &SegmentFooter, listing: &Listing) -> Option<Held> {
+fn held(segment: &SegmentFooter, listing: &Listing) -> Option<Covered> {
     let (first, end) = (segment.first_row, segment.first_row + segment.rows);
     let mut parts: Vec<(u64, u64, &str)> = batches(listing)
         .flat_map(|(place, batch)| batch.covers.iter().map(move |cover| (cover, &place.1)))
@@ -204,7 +262,7 @@ fn held(segment: &SegmentFooter, listing: &Listing) -> Option<Held> {
             .filter(|row| start <= *row)
             .map(|row| row.max(stop));
     }
-    Some(Held { from_row, by })
+    Some(Covered { from_row, by })
 }
 
 /// First row of the next file of segment `number` that holds rows from

@@ -16,9 +16,11 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use uuid::Uuid;
 
 use super::fault::Fault;
-use super::footer::{self, Footer, OffsetRange, SegmentFooter, Source};
+use super::footer::{
+    self, Footer, OffsetRange, ReplayedFrom, SegmentFooter, Source, UndecodableFooter,
+};
 use super::schema;
-use super::undecodable::{self, Message};
+use super::undecodable::{self, Kept, Message};
 
 /// A segment that is being written.
 #[derive(Debug)]
@@ -93,11 +95,18 @@ impl OpenSegment {
         self.writer.bytes_written() + self.writer.in_progress_size() + self.undecodable_bytes
     }
 
-    /// Closes the file under its number.
+    /// Closes the file under its number; `now` is when its undecodable
+    /// messages came, in seconds since 1970.
     ///
     /// # Errors
     /// Parquet's, passed on; nothing was published then.
-    pub fn finish(self, number: u64, spool: Uuid, source: &Source) -> Result<Finished, Fault> {
+    pub fn finish(
+        self,
+        number: u64,
+        spool: Uuid,
+        source: &Source,
+        now: u64,
+    ) -> Result<Finished, Fault> {
         let footer = SegmentFooter {
             spool,
             segment: number,
@@ -106,16 +115,21 @@ impl OpenSegment {
             source: source.clone(),
             offsets: self.offsets,
             undecodable: self.undecodable.len() as u64,
+            replayed_from: None,
         };
         let undecodable = if self.undecodable.is_empty() {
             None
         } else {
-            Some(undecodable::encode(
-                &self.undecodable,
-                number,
+            let kept: Vec<Kept> = self.undecodable.iter().map(Kept::from).collect();
+            let footer = UndecodableFooter {
                 spool,
-                source,
-            )?)
+                segment: number,
+                rows: 0,
+                source: source.clone(),
+                kept_at: now,
+                dropped: 0,
+            };
+            Some(undecodable::encode(&kept, &footer)?)
         };
         let bytes = footer::close(self.writer, &Footer::Segment(footer.clone()))?;
         Ok(Finished {
@@ -124,6 +138,35 @@ impl OpenSegment {
             undecodable,
         })
     }
+}
+
+/// Encodes rows that were undecodable before as the segment `number`. It
+/// accounts for no offsets.
+///
+/// # Errors
+/// Parquet's, passed on; nothing was published then.
+pub fn encode_replayed(
+    rows: &[RecordBatch],
+    number: u64,
+    origin: &UndecodableFooter,
+    replayed_from: ReplayedFrom,
+) -> Result<(SegmentFooter, Bytes), Fault> {
+    let mut segment = OpenSegment::new()?;
+    for rows in rows {
+        segment.write(rows)?;
+    }
+    let footer = SegmentFooter {
+        spool: origin.spool,
+        segment: number,
+        first_row: 0,
+        rows: segment.rows,
+        source: origin.source.clone(),
+        offsets: BTreeMap::new(),
+        undecodable: 0,
+        replayed_from: Some(replayed_from),
+    };
+    let bytes = footer::close(segment.writer, &Footer::Segment(footer.clone()))?;
+    Ok((footer, bytes))
 }
 
 /// Encodes rows that are left of a partly packed segment as a file of their own.

@@ -101,6 +101,9 @@ impl State {
             return;
         }
         self.next_segment = footer.segment + 1;
+        if footer.replayed_from.is_some() {
+            return; // its offsets were accounted for long ago
+        }
         let ends = footer.offsets.iter().map(|(p, range)| (*p, range.1));
         self.set_positions(&footer.source, ends);
     }
