@@ -95,6 +95,16 @@ fn a_file_that_is_replaced_holds_the_old_or_the_new_content_at_every_step() {
 }
 
 #[test]
+fn what_is_published_or_moved_lies_in_one_place_for_good() {
+    let disk = disk_with_dirs();
+    let [draft, from, to] = ["/a/x.part", "/b/x", "/a/x"].map(Path::new);
+    disk::publish(&disk, draft, from, b"1", Access::Shared).unwrap();
+    assert_eq!(states(&disk.now(), Moment::power_cut), set(&["/b/x=1"]));
+    disk::relocate(&disk, from, to).unwrap();
+    assert_eq!(states(&disk.now(), Moment::power_cut), set(&["/a/x=1"]));
+}
+
+#[test]
 fn a_write_that_is_cut_short_leaves_nothing_a_part_or_all() {
     let disk = disk_with_dirs();
     disk.die(0);

@@ -41,7 +41,7 @@ pub mod verify;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -148,34 +148,37 @@ impl Spool {
 
     fn publish(&self, room: Room, name: &Name, bytes: &[u8], access: Access) -> io::Result<()> {
         let path = self.layout().file(room, &name.to_string());
-        // What is tried again replaces the file of an attempt that failed late.
-        let replaced = disk::size(self.disk(), &path).unwrap_or(0);
-        disk::publish(
-            self.disk(),
-            &self.layout().draft(name),
-            &path,
-            bytes,
-            access,
-        )?;
-        self.count_bytes(bytes.len() as i64 - replaced as i64);
-        Ok(())
+        let draft = self.layout().draft(name);
+        self.counting(&path, || {
+            disk::publish(self.disk(), &draft, &path, bytes, access)
+        })
     }
 
     /// Removes a file durably; one that is gone already is fine.
     fn remove(&self, room: Room, name: &str) -> io::Result<()> {
         let path = self.layout().file(room, name);
-        let size = disk::size(self.disk(), &path).unwrap_or(0);
-        match self.disk().remove(&path) {
+        let removed = self.counting(&path, || self.disk().remove(&path));
+        match removed {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             done => {
                 done?;
-                self.count_bytes(-(size as i64));
                 if room == Room::Sending {
                     failpoint::hit("batch.unlinked");
                 }
             }
         }
         self.disk().sync_dir(&self.layout().room(room))
+    }
+
+    /// Makes a change to the file at `path` and counts by how much it grew or
+    /// shrank: what failed may have happened all the same, and what is tried
+    /// again replaces a file that is there.
+    fn counting(&self, path: &Path, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let size = || disk::size(self.disk(), path).unwrap_or(0) as i64;
+        let before = size();
+        let done = change();
+        self.count_bytes(size() - before);
+        done
     }
 
     fn count_bytes(&self, change: i64) {

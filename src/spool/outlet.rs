@@ -440,8 +440,9 @@ impl Outlet {
                 number: source.footer.segment,
                 first_row: source.footer.first_row,
             };
-            self.spool.disk().remove(&dir.join(name.to_string()))?;
-            self.spool.count_bytes(-(source.file_bytes as i64));
+            let path = dir.join(name.to_string());
+            self.spool
+                .counting(&path, || self.spool.disk().remove(&path))?;
             failpoint::hit("sources.one-unlinked");
         }
         failpoint::hit("sources.unlinked");

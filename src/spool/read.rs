@@ -20,21 +20,14 @@ pub struct Segment {
     pub footer: SegmentFooter,
     /// Its rows, of [`schema::segment`].
     pub rows: RecordBatch,
-    /// Size of its file, bytes.
-    pub file_bytes: u64,
 }
 
 /// Checks a segment's digest, footer, name and columns, and reads its rows.
 pub fn segment(name: &Name, bytes: Bytes, spool: Uuid) -> Result<Segment, Fault> {
     digest::check(&bytes)?;
     let footer = segment_footer(name, &footer::parse(&bytes)?, spool)?;
-    let file_bytes = bytes.len() as u64;
     let rows = rows(bytes, schema::segment())?;
-    Ok(Segment {
-        footer,
-        rows,
-        file_bytes,
-    })
+    Ok(Segment { footer, rows })
 }
 
 /// Checks a batch against the digest in its name, and its footer against this spool.
