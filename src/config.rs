@@ -40,6 +40,8 @@ pub struct Config {
     pub upload: Upload,
     /// How to look inside.
     pub observe: Observe,
+    /// How the process itself behaves.
+    pub run: Run,
 }
 
 /// `[kafka]`
@@ -83,6 +85,9 @@ pub struct Spool {
     pub roll_bytes: u64,
     /// The spool's budget, in bytes: past it consumption pauses.
     pub max_bytes: u64,
+    /// Free space that is left to others on the spool's file system, in bytes:
+    /// below it consumption pauses.
+    pub min_free: u64,
     /// Budget of undecodable messages, in bytes: past it the oldest payloads go.
     pub undecodable_max_bytes: u64,
     /// Age at which an undecodable message loses its payload, if ever.
@@ -116,6 +121,13 @@ pub struct Upload {
 pub struct Observe {
     /// Where metrics and status are served.
     pub listen: SocketAddr,
+}
+
+/// `[run]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// How long a stop waits for the rooms before it leaves without them.
+    pub shutdown_after: Duration,
 }
 
 /// A configuration and where its values came from.

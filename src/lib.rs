@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod failpoint;
 pub mod ingest;
 pub mod observe;
 pub mod spool;

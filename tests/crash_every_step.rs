@@ -74,6 +74,9 @@ impl Disk for DyingDisk {
         self.tick()?;
         self.disk.sync_dir(path)
     }
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.disk.free_bytes(path)
+    }
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
         self.disk.list(path)
     }

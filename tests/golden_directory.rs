@@ -218,7 +218,7 @@ fn write(root: &Path) {
     let state = fs::read_to_string(root.join("spool.json")).unwrap();
     let mut state: serde_json::Value = serde_json::from_str(&state).unwrap();
     state["next_segment"] = 7.into();
-    state["positions"]["0"] = 60.into();
+    state["sources"][0]["positions"]["0"] = 60.into();
     fs::write(
         root.join("spool.json"),
         serde_json::to_string_pretty(&state).unwrap() + "\n",

@@ -32,7 +32,7 @@ fn wire_fields() -> Vec<(String, u16, String)> {
 fn table_columns() -> Vec<(String, String)> {
     let sql: String = read("sql/001_http_log.sql")
         .lines()
-        .map(|line| line.split("--").next().unwrap_or_default())
+        .map(|line| line.split("--").next().unwrap_or_default().trim_end())
         .collect::<Vec<_>>()
         .join("\n");
     let from = sql.find("http_log").unwrap();

@@ -1,50 +1,20 @@
 """What ops/demo shows while it runs: a table redrawn in place, or a line now and then.
 
 Invariant: looking changes nothing. ClickHouse is asked directly, never through
-the proxy; Kafka through a consumer that never joins the group; the spool by
-listing it.
+the proxy; the spool by listing it.
 """
 
 import os
 import sys
 import time
-from dataclasses import dataclass
 
 import proxy_log
 from clickhouse import ClickHouseError
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from parts import TOPIC
+from confluent_kafka import KafkaException
 
 ROOMS = ("open", "sealed", "ready", "batches", "sending", "rejected", "undecodable", "doubtful")
 LINE_SECONDS = 10  # between lines when nobody watches a terminal
 PROXY_LINES = 4
-
-
-@dataclass
-class Kafka:
-    """Offsets of the topic, seen without being a member of the group."""
-
-    port: int
-    group: str
-    partitions: int
-
-    def __post_init__(self):
-        self.consumer = Consumer({
-            "bootstrap.servers": f"127.0.0.1:{self.port}", "group.id": self.group, "log_level": 0,
-            "enable.auto.commit": False,
-        })
-
-    def ends(self):
-        return [self.consumer.get_watermark_offsets(TopicPartition(TOPIC, n), timeout=5)[1]
-                for n in range(self.partitions)]
-
-    def committed(self):
-        """What the group has committed; a partition without a commit counts as 0."""
-        wanted = [TopicPartition(TOPIC, n) for n in range(self.partitions)]
-        return [max(0, partition.offset) for partition in self.consumer.committed(wanted, timeout=5)]
-
-    def close(self):
-        self.consumer.close()
 
 
 def listing(spool):

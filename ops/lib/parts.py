@@ -40,6 +40,7 @@ class Settings:
     proxy_rate: str
     proxy_body: str
     clickhouse_port: int
+    metrics_port: int  # of the spoolhouse that a trial runs on the stack
 
     @classmethod
     def from_environment(cls, env=os.environ):
@@ -61,6 +62,7 @@ class Settings:
             proxy_rate=env.get("PROXY_RATE") or "1r/m",
             proxy_body=env.get("PROXY_BODY") or "",
             clickhouse_port=number("CLICKHOUSE_PORT", 8123),
+            metrics_port=number("METRICS_PORT", 9464),
         )
 
 

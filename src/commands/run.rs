@@ -16,15 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{kafka_options, open_spool};
 use crate::config::{self, Config, Loaded};
+use crate::failpoint;
 use crate::ingest::{consume, window};
 use crate::observe;
 use crate::spool::undecodable::limits::Limits;
 use crate::spool::{Intake, Outlet, Spool};
 use crate::upload::{pacer, request, send, settings, transport};
-
-/// How long a stop waits for the rooms: ingest seals and commits, upload waits
-/// for the answer to a post that is under way.
-const SHUTDOWN_AFTER: Duration = Duration::from_secs(10);
 
 /// Undecodable messages may take one part in so many of the spool's budget.
 const UNDECODABLE_SHARE: u64 = 4;
@@ -50,6 +47,9 @@ pub struct Args {
 /// A [`config::ConfigError`] when the configuration can't be used, anything
 /// else when a room fails.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Ok(step) = std::env::var(failpoint::VARIABLE) {
+        failpoint::arm(&step).map_err(anyhow::Error::msg)?;
+    }
     let loaded = config::load(args.config.as_deref(), std::env::vars_os())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -68,12 +68,16 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.observe.listen)
         .await
         .map_err(|error| loaded.blame("observe.listen", error))?;
+    // Port 0 in the configuration is any free one: tell which it became.
+    let listen = listener
+        .local_addr()
+        .map_err(|error| loaded.blame("observe.listen", error))?;
     let spool = open_spool(loaded)?;
     tracing::info!(
         spool = %spool.root().display(),
         id = %spool.id(),
         bytes = spool.bytes(),
-        listen = %config.observe.listen,
+        %listen,
         "started",
     );
 
@@ -115,8 +119,9 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = leave => tracing::info!("stopped"),
-        () = tokio::time::sleep(SHUTDOWN_AFTER) => tracing::warn!(
-            "left after {SHUTDOWN_AFTER:?} without waiting any longer; the next start goes on from here"
+        () = tokio::time::sleep(config.run.shutdown_after) => tracing::warn!(
+            "left after {:?} without waiting any longer; the next start goes on from here",
+            config.run.shutdown_after,
         ),
         () = signals.received() => tracing::warn!("second signal: left at once"),
     }
@@ -169,6 +174,7 @@ fn ingest_options(config: &Config, spool: &Spool) -> consume::Options {
             roll_bytes: config.spool.roll_bytes,
         },
         spool_bytes_max: config.spool.max_bytes,
+        free_bytes_min: config.spool.min_free,
     }
 }
 

@@ -12,7 +12,7 @@ use toml::{Spanned, Table, Value};
 use super::error::{ConfigError, Origin};
 
 /// Every key, as `<section>.<name>`.
-pub const KEYS: [&str; 20] = [
+pub const KEYS: [&str; 22] = [
     "kafka.brokers",
     "kafka.topic",
     "kafka.group",
@@ -22,6 +22,7 @@ pub const KEYS: [&str; 20] = [
     "spool.roll_after",
     "spool.roll_bytes",
     "spool.max_bytes",
+    "spool.min_free",
     "spool.undecodable_max_bytes",
     "spool.undecodable_max_age",
     "upload.url",
@@ -33,6 +34,7 @@ pub const KEYS: [&str; 20] = [
     "upload.max_body",
     "upload.settings",
     "observe.listen",
+    "run.shutdown_after",
 ];
 
 /// Keys that are tables of names that somebody else defines.
@@ -221,7 +223,7 @@ fn is_key(key: &str) -> bool {
 }
 
 fn sections() -> impl Iterator<Item = &'static str> {
-    ["kafka", "spool", "upload", "observe"].into_iter()
+    ["kafka", "spool", "upload", "observe", "run"].into_iter()
 }
 
 fn unknown_key(shown: String, origin: Origin, key: &str) -> ConfigError {

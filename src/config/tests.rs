@@ -63,6 +63,7 @@ fn every_key_can_be_set_in_the_file() {
         roll_after = "2s"
         roll_bytes = "1MiB"
         max_bytes = 4194304
+        min_free = "1GiB"
         undecodable_max_bytes = "1MiB"
         undecodable_max_age = "30days"
         [upload]
@@ -76,6 +77,8 @@ fn every_key_can_be_set_in_the_file() {
         settings = {{ async_insert = true, max_insert_threads = 2, wait_end_of_query = "" }}
         [observe]
         listen = "[::1]:80"
+        [run]
+        shutdown_after = "30s"
         "#,
         dir.path().display()
     );
@@ -85,6 +88,7 @@ fn every_key_can_be_set_in_the_file() {
         spool,
         upload,
         observe,
+        run,
     } = &loaded.config;
     assert_eq!(kafka.librdkafka["fetch.min.bytes"], "1");
     assert_eq!(kafka.librdkafka["enable.partition.eof"], "true");
@@ -95,6 +99,8 @@ fn every_key_can_be_set_in_the_file() {
     assert_eq!(upload.settings["wait_end_of_query"], "");
     assert_eq!(upload.password_file.as_ref(), Some(&password));
     assert_eq!(observe.listen.port(), 80);
+    assert_eq!(spool.min_free, 1 << 30);
+    assert_eq!(run.shutdown_after, std::time::Duration::from_secs(30));
     for key in KEYS.iter().filter(|key| !sources::FREE.contains(key)) {
         assert!(matches!(loaded.origin(key), Origin::File { .. }), "{key}");
     }
@@ -113,7 +119,7 @@ fn the_limits_of_undecodable_messages_are_checked() {
 
 #[test]
 fn the_list_of_keys_and_the_typed_shape_agree() {
-    for section in ["kafka", "spool", "upload", "observe"] {
+    for section in ["kafka", "spool", "upload", "observe", "run"] {
         let mut table = toml::Table::new();
         let unknown = [("\u{0}".to_owned(), toml::Value::Boolean(true))];
         table.insert(

@@ -17,6 +17,7 @@ pub(super) struct Typed {
     pub spool: Spool,
     pub upload: Upload,
     pub observe: Observe,
+    pub run: Run,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,6 +40,8 @@ pub(super) struct Spool {
     pub roll_bytes: u64,
     #[serde(deserialize_with = "size")]
     pub max_bytes: u64,
+    #[serde(deserialize_with = "size")]
+    pub min_free: u64,
     #[serde(deserialize_with = "size")]
     pub undecodable_max_bytes: u64,
     #[serde(deserialize_with = "some_duration")]
@@ -66,6 +69,13 @@ pub(super) struct Observe {
     pub listen: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Run {
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_after: Duration,
+}
+
 impl Default for Kafka {
     fn default() -> Self {
         Kafka {
@@ -85,6 +95,7 @@ impl Default for Spool {
             roll_after: Duration::from_secs(5),
             roll_bytes: 4 * bytesize::MIB,
             max_bytes: 10 * bytesize::GIB,
+            min_free: 256 * bytesize::MIB,
             undecodable_max_bytes: 256 * bytesize::MIB,
             undecodable_max_age: None,
         }
@@ -110,6 +121,14 @@ impl Default for Observe {
     fn default() -> Self {
         Observe {
             listen: "127.0.0.1:9464".into(),
+        }
+    }
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Run {
+            shutdown_after: Duration::from_secs(10),
         }
     }
 }

@@ -13,7 +13,7 @@ use url::Url;
 use super::error::{ConfigError, Origin};
 use super::sources::{LIBRDKAFKA, SETTINGS};
 use super::typed::{self, Scalar, Typed};
-use super::{Config, Kafka, Observe, Spool, Upload};
+use super::{Config, Kafka, Observe, Run, Spool, Upload};
 use crate::ingest::kafka::PINNED;
 use crate::upload::settings;
 
@@ -30,6 +30,9 @@ const UNDECODABLE_MAX_BYTES: RangeInclusive<u64> = 64 * bytesize::KIB..=bytesize
 const UNDECODABLE_MAX_AGE_LEAST: Duration = Duration::from_secs(60);
 /// The distance between two requests.
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+/// How long a stop may take.
+const SHUTDOWN_AFTER: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
 /// The size of a request's body, in bytes.
 const MAX_BODY: RangeInclusive<u64> = bytesize::KIB..=bytesize::GIB;
 /// Longest name of a topic, and of a static member, that Kafka accepts.
@@ -96,6 +99,7 @@ pub(super) fn config(
         spool: spool(typed.spool, &blame)?,
         upload: upload(typed.upload, &blame)?,
         observe: observe(&typed.observe, &blame)?,
+        run: run(typed.run, &blame)?,
     })
 }
 
@@ -190,6 +194,7 @@ fn spool(typed: typed::Spool, blame: &Blame<'_>) -> Result<Spool, ConfigError> {
         roll_after: typed.roll_after,
         roll_bytes: typed.roll_bytes,
         max_bytes: typed.max_bytes,
+        min_free: typed.min_free,
         undecodable_max_bytes: typed.undecodable_max_bytes,
         undecodable_max_age: typed.undecodable_max_age,
     })
@@ -293,6 +298,17 @@ fn observe(typed: &typed::Observe, blame: &Blame<'_>) -> Result<Observe, ConfigE
         blame.at("observe.listen", problem)
     })?;
     Ok(Observe { listen })
+}
+
+fn run(typed: typed::Run, blame: &Blame<'_>) -> Result<Run, ConfigError> {
+    let shutdown_after = typed.shutdown_after;
+    blame.within(
+        "run.shutdown_after",
+        &shutdown_after,
+        SHUTDOWN_AFTER,
+        show_duration,
+    )?;
+    Ok(Run { shutdown_after })
 }
 
 fn show_duration(duration: &Duration) -> String {

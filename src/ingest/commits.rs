@@ -43,10 +43,11 @@ impl Commits {
             let signature = Signature {
                 spool: segment.spool,
                 segment: segment.segment,
+                topic_id: segment.source.topic_id.clone(),
             };
             for (partition, range) in &segment.offsets {
                 if !self.is_acknowledged(*partition, range.1) {
-                    wanted.insert(*partition, (range.1, signature));
+                    wanted.insert(*partition, (range.1, signature.clone()));
                 }
             }
         }

@@ -7,18 +7,20 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::commits::Commits;
-use super::handover::{self, Log, Start, Verdict};
+use super::complaint::Complaint;
+use super::identity::IdentityWatch;
 use super::kafka::{self, Consumer, Event, FatalError, Polled};
+use super::take_up::{Assignment, start_anew, take_up};
 use super::window::{Limits, Window};
+use crate::failpoint;
 use crate::spool::Intake;
 use crate::spool::fault::Fault;
-use crate::spool::footer::{SegmentFooter, Source};
-use crate::spool::intake::Gap;
+use crate::spool::footer::SegmentFooter;
 use crate::spool::segment::Finished;
 
 /// How long one poll waits for a message.
@@ -34,6 +36,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long a revocation or a shutdown waits for the last commit.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
+/// How long the broker may take to say whether the topic is still the same.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A full spool is filled again below this share of its budget, in percent.
 const RESUME_PERCENT: u64 = 95;
 
@@ -46,6 +51,8 @@ pub struct Options {
     pub limits: Limits,
     /// Budget of the spool, bytes: at this size consumption pauses.
     pub spool_bytes_max: u64,
+    /// Floor of the file system's free space, bytes: below it consumption pauses.
+    pub free_bytes_min: u64,
 }
 
 /// Why ingest ended before it was asked to.
@@ -73,12 +80,13 @@ pub fn run(options: Options, intake: Intake, stop: &CancellationToken) -> Result
         assignment: None,
         to_take_up: None,
         out_of_range: false,
+        identity: IdentityWatch::new(Instant::now()),
         unsaved: None,
         commits: Commits::default(),
         released: VecDeque::new(),
         paused: false,
         retry_at: None,
-        last_trouble: None,
+        complaint: Complaint::default(),
     };
     while !stop.is_cancelled() {
         ingest.take_burst()?;
@@ -88,19 +96,6 @@ pub fn run(options: Options, intake: Intake, stop: &CancellationToken) -> Result
         ingest.work_off(Instant::now())?;
     }
     ingest.settle()
-}
-
-/// Our partitions of one topic: what is read next of each.
-#[derive(Debug)]
-struct Assignment {
-    source: Source,
-    positions: BTreeMap<i32, i64>,
-}
-
-impl Assignment {
-    fn partitions(&self) -> Vec<i32> {
-        self.positions.keys().copied().collect()
-    }
 }
 
 struct Ingest<'c> {
@@ -113,6 +108,8 @@ struct Ingest<'c> {
     to_take_up: Option<Vec<i32>>,
     /// A position is outside its log: start anew before anything else.
     out_of_range: bool,
+    /// Whether the topic is still the one that we read.
+    identity: IdentityWatch,
     /// A closed window that the disk has not taken yet.
     unsaved: Option<Finished>,
     commits: Commits,
@@ -120,7 +117,7 @@ struct Ingest<'c> {
     released: VecDeque<SegmentFooter>,
     paused: bool,
     retry_at: Option<Instant>,
-    last_trouble: Option<(String, Instant)>,
+    complaint: Complaint,
 }
 
 impl Ingest<'_> {
@@ -131,7 +128,7 @@ impl Ingest<'_> {
             match self.consumer.poll(patience)? {
                 Polled::Message(message) => self.take(&message)?,
                 Polled::OutOfRange => self.out_of_range = true,
-                Polled::Trouble(code) => self.note_trouble("Kafka", &code),
+                Polled::Trouble(code) => self.complaint.say("Kafka", &code),
                 Polled::Nothing => break,
             }
             patience = Duration::ZERO;
@@ -152,13 +149,15 @@ impl Ingest<'_> {
             metrics::counter!("spoolhouse_redelivered_total").increment(1);
             return Ok(());
         }
+        let now = Instant::now();
         self.window.take(
             message.partition(),
             *position,
             offset,
             message.payload(),
-            Instant::now(),
+            now,
         )?;
+        self.identity.message_taken(now);
         *position = offset + 1;
         Ok(())
     }
@@ -171,16 +170,17 @@ impl Ingest<'_> {
                 self.settle()?;
                 self.assignment = None;
                 if let Err(error) = self.consumer.unassign() {
-                    self.note_trouble("giving partitions back", &error);
+                    self.complaint.say("giving partitions back", &error);
                 }
             }
             Event::Committed(offsets) => {
+                failpoint::hit("commit.acknowledged");
                 let released = self.commits.acknowledged(&offsets);
                 self.released.extend(released);
             }
             Event::CommitFailed(code) => {
                 metrics::counter!("spoolhouse_commit_failures_total").increment(1);
-                self.note_trouble("commit", &code);
+                self.complaint.say("commit", &code);
                 self.retry_at = Some(Instant::now() + RETRY);
             }
         }
@@ -205,6 +205,7 @@ impl Ingest<'_> {
                 self.commit(now);
             }
             self.take_up(now);
+            self.check_identity(now)?;
             self.start_anew(now)?;
         }
         self.pause_or_resume();
@@ -222,28 +223,34 @@ impl Ingest<'_> {
         Ok(())
     }
 
-    /// Publishes the closed window, then commits it.
+    /// Publishes the closed window, then commits it. Should its topic be gone by
+    /// now, it waits in `sealed/` for the next assignment instead.
     fn save(&mut self, now: Instant) {
-        let Some(finished) = &self.unsaved else {
-            return;
-        };
-        let footer = &finished.footer;
-        match self.intake.seal(finished) {
-            Ok(()) => {
-                tracing::debug!(
-                    segment = footer.segment,
-                    rows = footer.rows,
-                    undecodable = footer.undecodable,
-                    bytes = finished.bytes.len(),
-                    "segment sealed",
-                );
-                metrics::counter!("spoolhouse_segments_sealed_total").increment(1);
-                self.commits.sealed(footer.clone());
-                self.unsaved = None;
-                self.commit(now);
-            }
-            Err(error) => self.disk_trouble("publishing a segment", &error, now),
+        if let Some(footer) = self.publish(now)
+            && let Some(assignment) = &self.assignment
+            && assignment.source == footer.source
+        {
+            self.commits.sealed(footer);
+            self.commit(now);
         }
+    }
+
+    /// Publishes the closed window, if there is one and the disk takes it.
+    fn publish(&mut self, now: Instant) -> Option<SegmentFooter> {
+        let finished = self.unsaved.as_ref()?;
+        if let Err(error) = self.intake.seal(finished) {
+            self.disk_trouble("publishing a segment", &error, now);
+            return None;
+        }
+        let footer = self.unsaved.take()?.footer;
+        metrics::counter!("spoolhouse_segments_sealed_total").increment(1);
+        tracing::debug!(
+            segment = footer.segment,
+            rows = footer.rows,
+            undecodable = footer.undecodable,
+            "segment sealed",
+        );
+        Some(footer)
     }
 
     fn commit(&mut self, now: Instant) {
@@ -252,8 +259,10 @@ impl Ingest<'_> {
             let released = self.commits.acknowledged(&BTreeMap::new());
             self.released.extend(released);
         } else if let Err(error) = self.consumer.commit(&wanted) {
-            self.note_trouble("commit", &error);
+            self.complaint.say("commit", &error);
             self.retry_at = Some(now + RETRY);
+        } else {
+            failpoint::hit("commit.sent");
         }
     }
 
@@ -271,82 +280,54 @@ impl Ingest<'_> {
         let Some(partitions) = self.to_take_up.take() else {
             return;
         };
-        if let Err(trouble) = self.try_take_up(&partitions) {
-            self.note_trouble("taking up partitions", &trouble);
-            self.to_take_up = Some(partitions);
-            self.retry_at = Some(now + RETRY);
-        }
-    }
-
-    fn try_take_up(&mut self, partitions: &[i32]) -> Result<(), Trouble> {
-        let source = self.consumer.source()?;
-        let committed = self.consumer.committed(partitions)?;
-        let sealed = self.intake.sealed()?;
-        let spool = self.intake.spool_id();
-        let mut starts = BTreeMap::new();
-        for &partition in partitions {
-            let log = self.consumer.log(partition)?;
-            let own = self.intake.position(&source, partition);
-            let start = handover::start(own, committed.get(&partition).copied(), spool, log);
-            starts.insert(partition, self.note_start(&source, partition, start, log)?);
-        }
-        self.commits = Commits::new(&committed);
-        for segment in sealed {
-            match handover::judge(&segment, &source, partitions, &committed) {
-                Verdict::Ready => self.intake.ready(&segment)?,
-                Verdict::Adopt => self.commits.sealed(segment),
-                Verdict::Wait => {}
-                Verdict::Doubt => self.intake.doubt(&segment, &Fault::CommittedElsewhere)?,
+        match take_up(self.consumer, &self.intake, &partitions) {
+            Ok((assignment, commits)) => {
+                self.assignment = Some(assignment);
+                self.commits = commits;
+                self.paused = false;
+                self.out_of_range = false;
+                self.identity = IdentityWatch::new(Instant::now());
+                self.commit(now);
+            }
+            Err(trouble) => {
+                self.complaint.say("taking up partitions", &trouble);
+                self.to_take_up = Some(partitions);
+                self.retry_at = Some(now + RETRY);
             }
         }
-        self.intake.record_positions(&source, &starts)?;
-        self.consumer.assign(&starts)?;
-        self.paused = false;
-        tracing::info!(topic = %source, positions = ?starts, "reading");
-        self.assignment = Some(Assignment {
-            source,
-            positions: starts,
-        });
-        self.commit(Instant::now());
-        Ok(())
     }
 
-    /// Writes down what is missing between our position and the log.
-    fn note_start(
-        &self,
-        source: &Source,
-        partition: i32,
-        start: Start,
-        log: Log,
-    ) -> io::Result<i64> {
-        if let Some(lost) = start.lost {
-            let gap = Gap {
-                time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-                source: source.clone(),
-                partition,
-                from: lost.0,
-                to: lost.1,
-            };
-            self.intake.record_gap(&gap)?;
-            let offsets = lost.1.abs_diff(lost.0);
-            metrics::counter!("spoolhouse_offsets_lost_total").increment(offsets);
-            tracing::error!(
-                partition,
-                from = lost.0,
-                to = lost.1,
-                offsets,
-                "the broker's retention took messages before they were read; noted in gaps.jsonl",
-            );
+    /// Notices a topic that was deleted and created again, before anything of
+    /// the new one is sealed as the old one's. What was taken in of the old one
+    /// goes up; should some of it be of the new one, no rule can tell which.
+    fn check_identity(&mut self, now: Instant) -> Result<(), IngestError> {
+        let Some(assignment) = &self.assignment else {
+            return Ok(());
+        };
+        if !self.identity.is_due(now) || self.unsaved.is_some() {
+            return Ok(());
         }
-        if let Some(position) = start.beyond_end {
-            tracing::error!(
-                partition,
-                position,
-                end = log.end,
-                "the log ends before our position: it was cut back upstream; reading goes on at its end",
-            );
+        let answer = self.consumer.source(IDENTITY_TIMEOUT);
+        let Some(source) = self.identity.check(&assignment.source, answer, now) else {
+            return Ok(());
+        };
+        let is_mixed = self.identity.may_be_mixed();
+        tracing::warn!(old = %assignment.source, new = %source, is_mixed, "the topic was created anew");
+        let partitions = assignment.partitions();
+        if !self.window.is_empty() {
+            self.close_window()?;
+            if let Some(footer) = self.publish(now)
+                && is_mixed
+                && let Err(error) = self.intake.doubt(&footer, &Fault::TopicRecreated)
+            {
+                self.disk_trouble("setting a segment aside", &error, now);
+            }
         }
-        Ok(start.offset)
+        self.hand_over(now);
+        self.commits = Commits::default();
+        self.assignment = None;
+        self.to_take_up = Some(partitions);
+        Ok(())
     }
 
     /// After a position fell out of its log: seal what came before the gap, so
@@ -355,40 +336,24 @@ impl Ingest<'_> {
         if !self.out_of_range || self.unsaved.is_some() {
             return Ok(());
         }
-        let Some(assignment) = &self.assignment else {
-            self.out_of_range = false;
-            return Ok(());
-        };
         if !self.window.is_empty() {
             return self.close_window();
         }
-        match self.find_starts(assignment) {
-            Ok(starts) => {
+        let Some(assignment) = &mut self.assignment else {
+            self.out_of_range = false;
+            return Ok(());
+        };
+        match start_anew(self.consumer, &self.intake, assignment) {
+            Ok(()) => {
                 self.out_of_range = false;
                 self.paused = false;
-                if let Some(assignment) = &mut self.assignment {
-                    assignment.positions = starts;
-                }
             }
             Err(trouble) => {
-                self.note_trouble("finding the log's start", &trouble);
+                self.complaint.say("finding the log's start", &trouble);
                 self.retry_at = Some(now + RETRY);
             }
         }
         Ok(())
-    }
-
-    fn find_starts(&self, assignment: &Assignment) -> Result<BTreeMap<i32, i64>, Trouble> {
-        let mut starts = BTreeMap::new();
-        for (&partition, &position) in &assignment.positions {
-            let log = self.consumer.log(partition)?;
-            let start = handover::start(Some(position), None, self.intake.spool_id(), log);
-            let offset = self.note_start(&assignment.source, partition, start, log)?;
-            starts.insert(partition, offset);
-        }
-        self.intake.record_positions(&assignment.source, &starts)?;
-        self.consumer.assign(&starts)?;
-        Ok(starts)
     }
 
     /// Seals what was taken in and waits a little for the commit. What is not
@@ -404,7 +369,7 @@ impl Ingest<'_> {
                 "the last segment can't be written; Kafka will hand its messages out again"
             );
             if let Err(error) = self.intake.abandon(&finished) {
-                self.note_trouble("giving up a segment", &error);
+                self.complaint.say("giving up a segment", &error);
             }
         }
         while self.commits.any_waiting() && Instant::now() < deadline {
@@ -417,7 +382,7 @@ impl Ingest<'_> {
                         self.released.extend(released);
                     }
                     Event::CommitFailed(code) => {
-                        self.note_trouble("last commit", &code);
+                        self.complaint.say("last commit", &code);
                         self.commits = Commits::default();
                     }
                     Event::Assigned(partitions) => self.to_take_up = Some(partitions),
@@ -436,13 +401,7 @@ impl Ingest<'_> {
     fn pause_or_resume(&mut self) {
         let bytes = self.intake.bytes();
         metrics::gauge!("spoolhouse_spool_bytes").set(bytes as f64);
-        let budget = self.options.spool_bytes_max;
-        let full = if self.paused {
-            bytes >= budget / 100 * RESUME_PERCENT
-        } else {
-            bytes >= budget
-        };
-        let pause = full || self.unsaved.is_some();
+        let pause = self.unsaved.is_some() || self.is_full(bytes);
         let Some(assignment) = &self.assignment else {
             return;
         };
@@ -456,14 +415,15 @@ impl Ingest<'_> {
             self.consumer.resume(&partitions)
         };
         match done {
-            Err(error) => self.note_trouble("pausing", &error),
+            Err(error) => self.complaint.say("pausing", &error),
             Ok(()) => {
                 self.paused = pause;
                 if pause {
                     metrics::counter!("spoolhouse_pauses_total").increment(1);
                     tracing::warn!(
                         spool_bytes = bytes,
-                        budget,
+                        spool_bytes_max = self.options.spool_bytes_max,
+                        free_bytes_min = self.options.free_bytes_min,
                         "consumption paused; from now on the broker's retention is the limit",
                     );
                 } else {
@@ -473,34 +433,27 @@ impl Ingest<'_> {
         }
     }
 
+    /// Whether the spool or its file system is full. Filling starts again a
+    /// little below the limits, so that it doesn't flutter.
+    fn is_full(&mut self, bytes: u64) -> bool {
+        let (budget, floor) = (self.options.spool_bytes_max, self.options.free_bytes_min);
+        let free = match self.intake.free_bytes() {
+            Ok(free) => free,
+            Err(error) => {
+                self.complaint.say("asking for free space", &error);
+                u64::MAX
+            }
+        };
+        if self.paused {
+            bytes >= budget / 100 * RESUME_PERCENT || free < floor.saturating_add(floor / 20)
+        } else {
+            bytes >= budget || free < floor
+        }
+    }
+
     fn disk_trouble(&mut self, what: &str, error: &io::Error, now: Instant) {
         self.retry_at = Some(now + RETRY);
         metrics::counter!("spoolhouse_disk_errors_total").increment(1);
-        self.note_trouble(what, error);
+        self.complaint.say(what, error);
     }
-
-    /// Logs trouble that is being retried: at once when it is new, then every
-    /// half minute.
-    fn note_trouble(&mut self, what: &str, trouble: &dyn std::fmt::Display) {
-        const REPEAT: Duration = Duration::from_secs(30);
-        let text = format!("{what}: {trouble}");
-        let now = Instant::now();
-        let is_old = self
-            .last_trouble
-            .as_ref()
-            .is_some_and(|(last, at)| *last == text && now < *at + REPEAT);
-        if !is_old {
-            tracing::warn!("{text}; trying again");
-            self.last_trouble = Some((text, now));
-        }
-    }
-}
-
-/// Trouble that passes.
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error(transparent)]
-    Kafka(#[from] kafka::KafkaError),
-    #[error(transparent)]
-    Disk(#[from] io::Error),
 }

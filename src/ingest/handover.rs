@@ -17,17 +17,24 @@ const METADATA_TAG: &str = "spoolhouse/1";
 
 /// Whose commit it is: written into the commit's metadata, read back at the
 /// next assignment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// The spool that committed.
     pub spool: Uuid,
     /// The segment whose seal led to the commit.
     pub segment: u64,
+    /// The id of the topic that the offset belongs to: a commit can outlive its
+    /// topic, and then stands beside a new one of the same name.
+    pub topic_id: String,
 }
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{METADATA_TAG} {} {}", self.spool, self.segment)
+        write!(
+            f,
+            "{METADATA_TAG} {} {} {}",
+            self.spool, self.segment, self.topic_id
+        )
     }
 }
 
@@ -41,18 +48,29 @@ impl Signature {
         let signature = Self {
             spool: words.next()?.parse().ok()?,
             segment: words.next()?.parse().ok()?,
+            topic_id: words.next()?.to_owned(),
         };
         words.next().is_none().then_some(signature)
     }
 }
 
 /// A committed offset as Kafka has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The next offset to read, says the group.
     pub offset: i64,
     /// Who committed it, if it was a spool.
     pub signature: Option<Signature>,
+}
+
+impl Committed {
+    /// Whether the commit was made for another topic than `source`. One without
+    /// a signature is taken at its word.
+    pub fn is_of_other_topic(&self, source: &Source) -> bool {
+        self.signature
+            .as_ref()
+            .is_some_and(|by| by.topic_id != source.topic_id)
+    }
 }
 
 /// The offsets that a partition's log holds.
@@ -76,10 +94,13 @@ pub struct Start {
 }
 
 /// Decides where to read a partition from.
-pub fn start(own: Option<i64>, committed: Option<Committed>, spool: Uuid, log: Log) -> Start {
+pub fn start(own: Option<i64>, committed: Option<&Committed>, spool: Uuid, log: Log) -> Start {
     let wanted = match (own, committed) {
         (Some(own), Some(committed)) => {
-            let ours = committed.signature.is_some_and(|by| by.spool == spool);
+            let ours = committed
+                .signature
+                .as_ref()
+                .is_some_and(|by| by.spool == spool);
             if ours || committed.offset <= own {
                 own
             } else {
@@ -143,7 +164,7 @@ pub fn judge(
         match committed.get(partition) {
             None => Verdict::Adopt,
             Some(commit) if commit.offset <= range.0 => Verdict::Adopt,
-            Some(commit) => match commit.signature {
+            Some(commit) => match &commit.signature {
                 Some(by) if by.spool == segment.spool && by.segment >= segment.segment => {
                     Verdict::Ready
                 }
@@ -183,6 +204,7 @@ mod tests {
         let signature = Signature {
             spool: Uuid::from_u128(by),
             segment,
+            topic_id: "a".into(),
         };
         Some(Committed {
             offset,
@@ -191,7 +213,7 @@ mod tests {
     }
 
     fn offset(own: Option<i64>, committed: Option<Committed>) -> i64 {
-        start(own, committed, us(), LOG).offset
+        start(own, committed.as_ref(), us(), LOG).offset
     }
 
     #[test]
@@ -214,7 +236,7 @@ mod tests {
             offset: 700,
             signature: None,
         });
-        assert_eq!(offset(Some(500), unsigned), 700);
+        assert_eq!(offset(Some(500), unsigned.clone()), 700);
         assert_eq!(offset(None, unsigned), 700);
     }
 
@@ -236,8 +258,12 @@ mod tests {
         let signature = Signature {
             spool: us(),
             segment: 42,
+            topic_id: "MkTRXjqWTxi9Ynq5bR7y-w".into(),
         };
-        assert_eq!(Signature::parse(&signature.to_string()), Some(signature));
+        assert_eq!(
+            Signature::parse(&signature.to_string()),
+            Some(signature.clone())
+        );
         for other in [
             "",
             "spoolhouse/1",
@@ -247,6 +273,13 @@ mod tests {
         ] {
             assert_eq!(Signature::parse(other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_commit_for_a_topic_that_is_gone_says_nothing_about_the_new_one() {
+        let commit = commit(700, 1, 3).unwrap();
+        assert!(!commit.is_of_other_topic(&source("a")));
+        assert!(commit.is_of_other_topic(&source("b")));
     }
 
     fn source(topic_id: &str) -> Source {
@@ -270,7 +303,7 @@ mod tests {
         };
         let committed = committed
             .iter()
-            .filter_map(|(partition, commit)| Some((*partition, (*commit)?)))
+            .filter_map(|(partition, commit)| Some((*partition, commit.clone()?)))
             .collect();
         judge(&segment, &source("a"), &[0, 1], &committed)
     }

@@ -5,27 +5,29 @@
 //! when the caller answers it, not in a callback. What happened meanwhile is
 //! handed over as [`Event`]s.
 
-pub mod identity;
+pub mod topic_id;
+
+mod context;
 
 use std::collections::BTreeMap;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rdkafka::bindings::{
-    rd_kafka_assign, rd_kafka_commit_queue, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer,
+    rd_kafka_commit_queue, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer,
     rd_kafka_topic_partition_t,
 };
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-pub use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+pub use rdkafka::error::{KafkaError, RDKafkaErrorCode as ErrorCode};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
+
+use context::Context;
+pub use context::Event;
 
 use super::handover::{Committed, Log, Signature};
 use crate::spool::footer::Source;
@@ -65,19 +67,6 @@ pub enum FatalError {
     /// The client gave up.
     #[error("Kafka client gave up: {0}")]
     GaveUp(RDKafkaErrorCode),
-}
-
-/// Something that needs an answer or a note.
-#[derive(Debug)]
-pub enum Event {
-    /// Partitions were given to us: answer with [`Consumer::assign`].
-    Assigned(Vec<i32>),
-    /// Our partitions are being taken away: answer with [`Consumer::unassign`].
-    Revoked,
-    /// A commit was acknowledged up to these offsets.
-    Committed(BTreeMap<i32, i64>),
-    /// A commit was not acknowledged.
-    CommitFailed(RDKafkaErrorCode),
 }
 
 /// What polling brought.
@@ -164,7 +153,7 @@ pub const PINNED: [Pinned; 5] = [
 ];
 
 /// How long a question to the broker may take before it is asked again.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Consumer {
     /// Creates the client and subscribes. Brokers need not be reachable.
@@ -209,11 +198,7 @@ impl Consumer {
         for Pinned { name, value, .. } in PINNED {
             config.set(name, value);
         }
-        let (sender, events) = channel();
-        let context = Context {
-            events: Mutex::new(sender),
-            closing: AtomicBool::new(false),
-        };
+        let (context, events) = Context::new();
         Ok(Self {
             client: config.create_with_context(context)?,
             events,
@@ -257,8 +242,8 @@ impl Consumer {
     ///
     /// # Errors
     /// A broker that does not answer in time; ask again.
-    pub fn source(&self) -> Result<Source, KafkaError> {
-        identity::source(self.client.client(), &self.options.topic, ASK_TIMEOUT)
+    pub fn source(&self, timeout: Duration) -> Result<Source, KafkaError> {
+        topic_id::source(self.client.client(), &self.options.topic, timeout)
     }
 
     /// The topic's partitions.
@@ -279,11 +264,16 @@ impl Consumer {
         Ok(partitions)
     }
 
-    /// The committed offsets of `partitions`; one without a commit is left out.
+    /// The committed offsets of `partitions`; one without a commit, or with one
+    /// that was made for another topic than `source`, is left out.
     ///
     /// # Errors
     /// A coordinator that does not answer in time; ask again.
-    pub fn committed(&self, partitions: &[i32]) -> KafkaResult<BTreeMap<i32, Committed>> {
+    pub fn committed(
+        &self,
+        source: &Source,
+        partitions: &[i32],
+    ) -> KafkaResult<BTreeMap<i32, Committed>> {
         let wanted = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
         let answer = self.client.committed_offsets(wanted, ASK_TIMEOUT)?;
         let mut committed = BTreeMap::new();
@@ -291,7 +281,10 @@ impl Consumer {
             element.error()?;
             if let Offset::Offset(offset) = element.offset() {
                 let signature = Signature::parse(&metadata);
-                committed.insert(element.partition(), Committed { offset, signature });
+                let commit = Committed { offset, signature };
+                if !commit.is_of_other_topic(source) {
+                    committed.insert(element.partition(), commit);
+                }
             }
         }
         Ok(committed)
@@ -392,8 +385,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        // From here on nobody answers a revocation but the callback itself.
-        self.client.context().closing.store(true, Ordering::SeqCst);
+        self.client.context().close();
     }
 }
 
@@ -419,80 +411,4 @@ fn metadata(list: &TopicPartitionList) -> Vec<String> {
             })
             .collect()
     }
-}
-
-/// Turns the client's callbacks into events.
-struct Context {
-    events: Mutex<Sender<Event>>,
-    closing: AtomicBool,
-}
-
-impl Context {
-    fn tell(&self, event: Event) {
-        let sender = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody listens once the consumer is being closed.
-        let _ = sender.send(event);
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
-                tracing::debug!(facility, message, "librdkafka");
-            }
-            _ => tracing::warn!(facility, message, "librdkafka"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "librdkafka");
-    }
-}
-
-impl ConsumerContext for Context {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        code: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let assigned = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.closing.load(Ordering::SeqCst) {
-            // SAFETY: the client outlives its callback; a null list unassigns.
-            unsafe { rd_kafka_assign(consumer.client().native_ptr(), ptr::null()) };
-        } else if assigned {
-            let partitions = partitions
-                .elements()
-                .iter()
-                .map(|e| e.partition())
-                .collect();
-            self.tell(Event::Assigned(partitions));
-        } else {
-            self.tell(Event::Revoked);
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let mut committed = BTreeMap::new();
-        for element in offsets.elements() {
-            match (element.error(), element.offset()) {
-                (Ok(()), Offset::Offset(offset)) => {
-                    committed.insert(element.partition(), offset);
-                }
-                (Err(error), _) => self.tell(Event::CommitFailed(code_of(&error))),
-                _ => {}
-            }
-        }
-        match result {
-            Ok(()) => self.tell(Event::Committed(committed)),
-            Err(error) => self.tell(Event::CommitFailed(code_of(&error))),
-        }
-    }
-}
-
-fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
-    error
-        .rdkafka_error_code()
-        .unwrap_or(RDKafkaErrorCode::Unknown)
 }

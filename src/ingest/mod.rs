@@ -7,10 +7,13 @@
 pub mod anonymize;
 pub mod columns;
 pub mod commits;
+pub mod complaint;
 pub mod consume;
 pub mod handover;
+pub mod identity;
 pub mod kafka;
 pub mod positions;
 pub mod record;
 pub mod redecode;
+pub mod take_up;
 pub mod window;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::handover::{self, Committed, Log, Signature};
-use super::kafka::{self, Consumer, Event, FatalError, KafkaError};
+use super::kafka::{self, ASK_TIMEOUT, Consumer, Event, FatalError, KafkaError};
 use crate::spool::Intake;
 use crate::spool::footer::{OffsetRange, Source};
 use crate::spool::intake::Gap;
@@ -27,7 +27,7 @@ const GROUP_TIMEOUT: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(100);
 
 /// What is known of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The spool's own position.
     pub own: Option<i64>,
@@ -40,7 +40,7 @@ pub struct Standing {
 impl Standing {
     /// Where the next start reads from, were nothing reset.
     pub fn start(&self, spool: Uuid) -> handover::Start {
-        handover::start(self.own, self.committed, spool, self.log)
+        handover::start(self.own, self.committed.as_ref(), spool, self.log)
     }
 
     /// Messages in the log that are not read yet.
@@ -58,14 +58,14 @@ pub fn ask(
     consumer: &Consumer,
     own: impl Fn(&Source, i32) -> Option<i64>,
 ) -> Result<(Source, BTreeMap<i32, Standing>), KafkaError> {
-    let source = consumer.source()?;
+    let source = consumer.source(ASK_TIMEOUT)?;
     let partitions = consumer.partitions()?;
-    let committed = consumer.committed(&partitions)?;
+    let committed = consumer.committed(&source, &partitions)?;
     let mut standings = BTreeMap::new();
     for partition in partitions {
         let standing = Standing {
             own: own(&source, partition),
-            committed: committed.get(&partition).copied(),
+            committed: committed.get(&partition).cloned(),
             log: consumer.log(partition)?,
         };
         standings.insert(partition, standing);
@@ -225,10 +225,11 @@ pub fn reset<E: From<io::Error>>(
     let signature = Signature {
         spool: intake.spool_id(),
         segment: intake.last_segment(),
+        topic_id: source.topic_id.clone(),
     };
     let commits = resets
         .iter()
-        .map(|reset| (reset.partition, (reset.to, signature)));
+        .map(|reset| (reset.partition, (reset.to, signature.clone())));
     commit(&commits.collect())?;
     let new = resets.iter().map(|reset| (reset.partition, reset.to));
     intake.record_positions(source, &new.collect())?;

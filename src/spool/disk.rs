@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::failpoint;
+
 /// Who may read a file: its permission bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -63,6 +65,8 @@ pub trait Disk: Debug + Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that the file system of `path` has left for us.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
     /// Lists a directory, in no particular order.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
     /// Reads a whole file.
@@ -83,6 +87,7 @@ pub fn publish(
     access: Access,
 ) -> io::Result<()> {
     disk.write(draft, bytes, access)?;
+    failpoint::hit_moving(draft, path, "written");
     relocate(disk, draft, path)
 }
 
@@ -90,10 +95,13 @@ pub fn publish(
 /// at least one of its names.
 pub fn relocate(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     disk.rename(from, to)?;
+    failpoint::hit_moving(from, to, "renamed");
     disk.sync_dir(parent(to))?;
     if parent(from) != parent(to) {
+        failpoint::hit_moving(from, to, "target-synced");
         disk.sync_dir(parent(from))?;
     }
+    failpoint::hit_moving(from, to, "synced");
     Ok(())
 }
 
@@ -144,6 +152,11 @@ impl Disk for LocalDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let statistics = rustix::fs::statvfs(path)?;
+        Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {

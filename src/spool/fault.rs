@@ -80,6 +80,11 @@ pub enum Fault {
         "another consumer committed past its start before our commit was acknowledged; its rows may be stored by both"
     )]
     CommittedElsewhere,
+    /// The topic was created anew while this segment was being filled.
+    #[error(
+        "the topic was deleted and created anew while it was being filled; some of its rows may be of the new topic, and those are read again from there"
+    )]
+    TopicRecreated,
     /// The proxy's body limit fell below a batch that may be stored already.
     #[error(
         "it may be stored already, so it can't be split, and the proxy's body limit no longer admits it: raise client_max_body_size, or look in ClickHouse whether its rows are there"

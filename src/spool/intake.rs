@@ -68,6 +68,14 @@ impl Intake {
         self.spool.bytes()
     }
 
+    /// Bytes that the spool's file system has left.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.spool.disk().free_bytes(self.spool.layout().root())
+    }
+
     /// Closes an open segment under the next number. Nothing reaches the disk,
     /// and the number is used only once it is sealed: one finished segment at a time.
     ///

@@ -22,6 +22,7 @@ use super::layout::{Name, Room, error_sidecar};
 use super::packing::{self, Fit};
 use super::read::{self, Segment};
 use super::{Spool, batch, digest, schema, segment};
+use crate::failpoint;
 
 /// Bytes per row that the first packing reckons with.
 const BYTES_PER_ROW_FIRST: f64 = 24.0;
@@ -136,6 +137,7 @@ impl Outlet {
     pub fn stored(&self, batch: &Batch) -> io::Result<()> {
         let dir = self.spool.layout().room(batch.room);
         self.spool.disk().remove(&dir.join(batch.name()))?;
+        failpoint::hit("batch.unlinked");
         self.spool.count_bytes(-(batch.bytes.len() as i64));
         self.spool.disk().sync_dir(&dir)
     }
@@ -402,7 +404,9 @@ impl Outlet {
             };
             self.spool.disk().remove(&dir.join(name.to_string()))?;
             self.spool.count_bytes(-(source.file_bytes as i64));
+            failpoint::hit("sources.one-unlinked");
         }
+        failpoint::hit("sources.unlinked");
         self.spool.disk().sync_dir(&dir)
     }
 

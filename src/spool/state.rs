@@ -12,6 +12,10 @@ use uuid::Uuid;
 
 use super::footer::{FORMAT, SegmentFooter, Source};
 
+/// How many topics' positions are remembered: enough to come back from a wrong
+/// cluster, or from a topic that was created anew.
+const SOURCES_MAX: usize = 16;
+
 /// Content of `spool.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,11 +26,18 @@ pub struct State {
     pub spool: Uuid,
     /// The number that the next segment gets.
     pub next_segment: u64,
-    /// Which topic the positions belong to; absent before the first start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Source>,
+    /// Positions by topic, the one that was read last at the end.
+    #[serde(default)]
+    pub sources: Vec<Positions>,
+}
+
+/// How far one topic was taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Positions {
+    /// Which topic of which cluster.
+    pub source: Source,
     /// Per partition the offset of the next message to take in.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub positions: BTreeMap<i32, i64>,
 }
 
@@ -53,8 +64,7 @@ impl State {
             format: FORMAT,
             spool,
             next_segment: 1,
-            source: None,
-            positions: BTreeMap::new(),
+            sources: Vec::new(),
         }
     }
 
@@ -74,12 +84,13 @@ impl State {
         Ok(bytes)
     }
 
-    /// Own position of a partition, if this state speaks of that topic.
+    /// Own position of a partition of exactly that topic: an offset of one topic
+    /// means nothing in another, even under the same name.
     pub fn position(&self, source: &Source, partition: i32) -> Option<i64> {
-        if self.source.as_ref() != Some(source) {
-            return None;
-        }
-        self.positions.get(&partition).copied()
+        self.sources
+            .iter()
+            .find(|known| known.source == *source)
+            .and_then(|known| known.positions.get(&partition).copied())
     }
 
     /// Notes a segment that was sealed: its number is used, and its offsets are
@@ -97,18 +108,27 @@ impl State {
         self.set_positions(&footer.source, ends);
     }
 
-    /// Takes over positions of `source`. Those of another topic are dropped:
-    /// an offset of one topic means nothing in another.
+    /// Takes over positions of `source`.
     pub fn set_positions(
         &mut self,
         source: &Source,
         positions: impl IntoIterator<Item = (i32, i64)>,
     ) {
-        if self.source.as_ref() != Some(source) {
-            self.source = Some(source.clone());
-            self.positions.clear();
-        }
-        self.positions.extend(positions);
+        let place = self
+            .sources
+            .iter()
+            .position(|known| known.source == *source);
+        let mut known = match place {
+            Some(place) => self.sources.remove(place),
+            None => Positions {
+                source: source.clone(),
+                positions: BTreeMap::new(),
+            },
+        };
+        known.positions.extend(positions);
+        self.sources.push(known);
+        let surplus = self.sources.len().saturating_sub(SOURCES_MAX);
+        self.sources.drain(..surplus);
     }
 }
 
@@ -132,6 +152,19 @@ mod tests {
         assert_eq!(state.position(&source("new"), 0), None);
         state.set_positions(&source("new"), [(1, 3)]);
         assert_eq!(state.position(&source("new"), 0), None);
+        assert_eq!(state.position(&source("old"), 0), Some(500));
+    }
+
+    #[test]
+    fn the_topics_read_longest_ago_are_forgotten_first() {
+        let mut state = State::new(Uuid::nil());
+        for topic in 0..=SOURCES_MAX {
+            state.set_positions(&source(&topic.to_string()), [(0, 1)]);
+            state.set_positions(&source("0"), [(0, 2)]);
+        }
+        assert_eq!(state.sources.len(), SOURCES_MAX);
+        assert_eq!(state.position(&source("0"), 0), Some(2));
+        assert_eq!(state.position(&source("1"), 0), None);
     }
 
     #[test]

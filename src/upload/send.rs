@@ -18,6 +18,7 @@ use super::pacer::{PaceOptions, Pacer};
 use super::request::{self, Request, Target};
 use super::settings::Settings;
 use super::transport::{Transport, TransportError, TransportOptions};
+use crate::failpoint;
 use crate::spool::Outlet;
 use crate::spool::fault::Fault;
 use crate::spool::outlet::{Batch, PackOptions, Rejection};
@@ -174,7 +175,9 @@ impl Sender {
         self.save_pace().await;
         let started = Instant::now();
         let body = post.batch.bytes.clone();
+        failpoint::hit("post.before");
         let outcome = self.transport.post(&post.request, body).await;
+        failpoint::hit("post.answered");
         post.attempts += 1;
         let size = post.batch.bytes.len() as u64;
         self.pacer

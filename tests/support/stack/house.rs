@@ -1,0 +1,467 @@
+//! One installation of Spoolhouse for one test: the real binary with a spool,
+//! topic, group, instance id, database and port of its own.
+//!
+//! A test that fails leaves its directory behind and says where; one that
+//! passes takes everything with it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{NewTopic, TopicReplication};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::feed::{At, Feed};
+use super::spool_files::{self, Row};
+use super::{ask_kafka, http, root, stack};
+
+/// The longest that anything may take that a test waits for; far more than it
+/// does take, for a machine with other things to do.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+const LOOK_EVERY: Duration = Duration::from_millis(30);
+
+/// A URL where nobody listens: the spool keeps all it has.
+pub const NOWHERE: &str = "http://127.0.0.1:1/";
+
+/// A Spoolhouse of one's own.
+pub struct House {
+    /// Where batches are posted; the proxy unless a test says otherwise.
+    pub upload_url: String,
+    /// The consumer group.
+    pub group: String,
+    /// How old a segment gets.
+    pub roll_after: &'static str,
+    /// Lines of `[kafka.librdkafka]`.
+    pub librdkafka: &'static str,
+    /// `RUST_LOG`.
+    pub log_filter: &'static str,
+    name: String,
+    dir: TempDir,
+    partitions: i32,
+    child: RefCell<Option<Child>>,
+    observe: Cell<u16>,
+}
+
+impl House {
+    /// A house whose topic has so many partitions; `test` names it.
+    pub fn new(test: &str, partitions: i32) -> Self {
+        static HOUSES: AtomicU32 = AtomicU32::new(0);
+        let count = HOUSES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{test}_{}_{count}", std::process::id());
+        assert!(create_topic(&name, partitions), "{name} exists already");
+        stack().clickhouse("default", &format!("CREATE DATABASE {name}"));
+        for file in [
+            "001_http_log",
+            "002_http_log_totals",
+            "003_http_log_totals_view",
+        ] {
+            let sql = fs::read_to_string(root().join(format!("sql/{file}.sql"))).unwrap();
+            stack().clickhouse(&name, &sql);
+        }
+        Self {
+            upload_url: stack().proxy_url(),
+            group: name.clone(),
+            roll_after: "300ms",
+            librdkafka: "",
+            log_filter: "info,spoolhouse=debug",
+            name,
+            dir: tempfile::tempdir().unwrap(),
+            partitions,
+            child: RefCell::new(None),
+            observe: Cell::new(0),
+        }
+    }
+
+    /// The directory that holds everything it writes.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its spool.
+    pub fn spool(&self) -> PathBuf {
+        self.dir().join("spool")
+    }
+
+    /// The file with its log, over all starts.
+    pub fn log_file(&self) -> PathBuf {
+        self.dir().join("log")
+    }
+
+    /// Its log, over all starts.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Starts it, with the settings as they are now; returns when it runs.
+    pub fn start(&self) {
+        let config = self.dir().join("spoolhouse.toml");
+        fs::write(&config, self.config()).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())
+            .unwrap();
+        let before = log.metadata().unwrap().len() as usize;
+        let child = Command::new(env!("CARGO_BIN_EXE_spoolhouse"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .env("RUST_LOG", self.log_filter)
+            .current_dir(self.dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let replaced = self.child.replace(Some(child));
+        assert!(replaced.is_none(), "it was running");
+        let port = self.wait_for("its start", || {
+            let log = fs::read(self.log_file()).unwrap();
+            let log = String::from_utf8_lossy(&log[before..]).into_owned();
+            let (_, after) = log.split_once("listen=127.0.0.1:")?;
+            let (port, _) = after.split_once(|c: char| !c.is_ascii_digit())?;
+            port.parse().ok()
+        });
+        self.observe.set(port);
+    }
+
+    fn config(&self) -> String {
+        let Self {
+            upload_url,
+            group,
+            roll_after,
+            librdkafka,
+            name,
+            ..
+        } = self;
+        let brokers = stack().brokers();
+        let spool = self.spool();
+        let spool = spool.display();
+        format!(
+            "[kafka]\nbrokers = {brokers:?}\ntopic = {name:?}\ngroup = {group:?}\n\
+             instance_id = {name:?}\n\
+             [kafka.librdkafka]\n{librdkafka}\n\
+             [spool]\ndir = \"{spool}\"\nroll_after = {roll_after:?}\n\
+             [upload]\nurl = {upload_url:?}\ndatabase = {name:?}\ninterval = \"100ms\"\n\
+             [observe]\nlisten = \"127.0.0.1:0\"\n"
+        )
+    }
+
+    /// Asks it to stop (SIGTERM) and waits; its exit code.
+    pub fn stop(&self) -> Option<i32> {
+        self.signal("TERM");
+        let status = self.wait_for_exit();
+        self.child.replace(None);
+        status
+    }
+
+    fn wait_for_exit(&self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ended = self.child.borrow_mut().as_mut().unwrap().try_wait();
+            if let Some(status) = ended.unwrap() {
+                return status.code();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not stop{}",
+                self.state()
+            );
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Kills it (SIGKILL).
+    pub fn kill(&self) {
+        let mut child = self.child.replace(None).expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Does something while the process stands still (SIGSTOP), so that what
+    /// is seen in several places is seen at one moment.
+    pub fn while_frozen<T>(&self, look: impl FnOnce() -> T) -> T {
+        let pid = self.child.borrow().as_ref().expect("it runs").id();
+        self.signal("STOP");
+        self.wait_for("its standstill", || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let (_, fields) = stat.rsplit_once(')').unwrap();
+            fields.trim_start().starts_with('T').then_some(())
+        });
+        let seen = look();
+        self.signal("CONT");
+        seen
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.borrow().as_ref().expect("it runs").id();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {pid}")])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Looks until there is something to see.
+    ///
+    /// # Panics
+    /// With the state of everything, when the process ends meanwhile or it
+    /// takes longer than [`PATIENCE`].
+    pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(seen) = look() {
+                return seen;
+            }
+            if let Some(child) = self.child.borrow_mut().as_mut()
+                && let Some(status) = child.try_wait().unwrap()
+            {
+                panic!("waiting for {what}: it ended, {status}{}", self.state());
+            }
+            assert!(
+                Instant::now() < deadline,
+                "waited {PATIENCE:?} for {what}{}",
+                self.state()
+            );
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Waits until a condition holds.
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        self.wait_for(what, || holds().then_some(()));
+    }
+
+    /// The spool's files and the log's last lines, for a failure's message.
+    fn state(&self) -> String {
+        let files = walkdir::WalkDir::new(self.spool()).sort_by_file_name();
+        let files = files.into_iter().flatten();
+        let files = files.filter(|entry| entry.file_type().is_file());
+        let files: Vec<String> = files
+            .map(|entry| entry.path().display().to_string())
+            .collect();
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(40)..];
+        format!(
+            "\nspool:\n  {}\nlog:\n  {}",
+            files.join("\n  "),
+            last.join("\n  ")
+        )
+    }
+
+    /// A way to send messages that may go to another thread.
+    pub fn feed(&self) -> Feed {
+        Feed::of(&self.name, self.partitions)
+    }
+
+    /// Sends messages, to the partitions in turn; returns when the broker has
+    /// them, with their places.
+    pub fn produce<'m>(&self, messages: impl IntoIterator<Item = &'m [u8]>) -> Vec<At> {
+        let mut feed = self.feed();
+        for message in messages {
+            feed.send(Some(message));
+        }
+        feed.finish()
+    }
+
+    /// Deletes what lies before `offset` in a partition's log, as retention does.
+    pub fn delete_before(&self, partition: i32, offset: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets
+            .add_partition_offset(&self.name, partition, Offset::Offset(offset))
+            .unwrap();
+        let deleted = ask_kafka(|admin, options| admin.delete_records(&offsets, options)).unwrap();
+        deleted.elements()[0].error().unwrap();
+    }
+
+    /// Deletes the topic, and creates it again under the same name.
+    pub fn recreate_topic(&self) {
+        let topics = [self.name.as_str()];
+        let deleted = ask_kafka(|admin, options| admin.delete_topics(&topics, options));
+        assert!(deleted.unwrap().pop().unwrap().is_ok());
+        self.wait_until("the topic to be there again", || {
+            create_topic(&self.name, self.partitions)
+        });
+    }
+
+    /// Deletes the consumer group with all it committed. Nobody may be in it.
+    pub fn delete_group(&self) {
+        self.wait_until("the group to be deleted", || {
+            let groups = [self.group.as_str()];
+            let deleted = ask_kafka(|admin, options| admin.delete_groups(&groups, options));
+            deleted.unwrap().pop().unwrap().is_ok()
+        });
+    }
+
+    /// A view of what its group commits.
+    pub fn commits(&self) -> Commits {
+        Commits {
+            client: ClientConfig::new()
+                .set("bootstrap.servers", stack().brokers())
+                .set("group.id", &self.group)
+                .create()
+                .unwrap(),
+            topic: self.name.clone(),
+            partitions: self.partitions,
+        }
+    }
+
+    /// `spool.json`, once it is there.
+    pub fn state_file(&self) -> Option<Value> {
+        let text = fs::read(self.spool().join("spool.json")).ok()?;
+        Some(serde_json::from_slice(&text).unwrap())
+    }
+
+    /// The positions in `spool.json` of the topic that was read last, by partition.
+    pub fn positions(&self) -> BTreeMap<i32, i64> {
+        let state = self.state_file().unwrap_or_default();
+        let source = state["sources"]
+            .as_array()
+            .and_then(|sources| sources.last());
+        let positions = source
+            .and_then(|source| source["positions"].as_object().cloned())
+            .unwrap_or_default();
+        let position = |(partition, offset): (String, Value)| {
+            (partition.parse().unwrap(), offset.as_i64().unwrap())
+        };
+        positions.into_iter().map(position).collect()
+    }
+
+    /// Waits until it has read, sealed and committed everything in front of
+    /// these places' ends.
+    pub fn wait_until_committed(&self, places: &[At]) {
+        let ends = ends(places);
+        let commits = self.commits();
+        self.wait_until("its commits", || {
+            let committed = commits.offsets();
+            let reached = |(partition, end): (&i32, &i64)| committed.get(partition) >= Some(end);
+            ends.iter().all(reached)
+        });
+    }
+
+    /// Waits until all of that is committed and nothing waits in the spool.
+    pub fn wait_until_drained(&self, places: &[At]) {
+        self.wait_until_committed(places);
+        self.wait_until("its spool to drain", || {
+            let rooms = ["sealed", "ready", "batches", "sending"];
+            let holds = |room: &&str| !spool_files::files_in(&self.spool(), room).is_empty();
+            !rooms.iter().any(holds)
+        });
+    }
+
+    /// Asks ClickHouse, in its database.
+    pub fn clickhouse(&self, sql: &str) -> String {
+        stack().clickhouse(&self.name, sql)
+    }
+
+    /// All rows of its table, sorted.
+    pub fn stored_rows(&self) -> Vec<Row> {
+        let answer = self.clickhouse(
+            "SELECT toUInt32(timestamp) AS timestamp, * EXCEPT timestamp FROM http_log \
+             SETTINGS output_format_json_quote_64bit_integers = 0 FORMAT JSONEachRow",
+        );
+        let rows = answer
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let mut rows: Vec<Row> = rows.collect();
+        rows.sort();
+        rows
+    }
+
+    /// What a path of its status server says.
+    pub fn observed(&self, path: &str) -> String {
+        let (status, text) = http(self.observe.get(), "GET", path, b"");
+        assert_eq!(status, 200, "{path}");
+        String::from_utf8(text).unwrap()
+    }
+
+    /// A metric's value, added up over its labels; 0 before it is first counted.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.observed("/metrics");
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let ours = rest.starts_with([' ', '{']);
+            let (_, value) = rest.rsplit_once(' ')?;
+            ours.then(|| value.parse::<f64>().unwrap())
+        });
+        values.sum()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.replace(None) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("what it left: {}", self.dir().display());
+            return;
+        }
+        stack().clickhouse("default", &format!("DROP DATABASE {}", self.name));
+        let topics = [self.name.as_str()];
+        let _ = ask_kafka(|admin, options| admin.delete_topics(&topics, options));
+    }
+}
+
+/// Creates a topic; false if there is one of that name, or not quite gone yet.
+fn create_topic(name: &str, partitions: i32) -> bool {
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
+        // The stack's own minute would be a race against slow machines.
+        .set("retention.ms", "3600000");
+    let created = ask_kafka(|admin, options| admin.create_topics([&topic], options));
+    created.unwrap().pop().unwrap().is_ok()
+}
+
+/// What a group has committed, seen from outside of it.
+pub struct Commits {
+    client: BaseConsumer,
+    topic: String,
+    partitions: i32,
+}
+
+impl Commits {
+    /// Offset and metadata of each partition that has a commit.
+    pub fn signed(&self) -> BTreeMap<i32, (i64, String)> {
+        let mut wanted = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            wanted.add_partition(&self.topic, partition);
+        }
+        let committed = self.client.committed_offsets(wanted, PATIENCE).unwrap();
+        let elements = committed.elements();
+        let signed = elements.iter().filter_map(|element| {
+            let offset = element.offset().to_raw().filter(|offset| *offset >= 0)?;
+            Some((element.partition(), (offset, element.metadata().to_owned())))
+        });
+        signed.collect()
+    }
+
+    /// Offset of each partition that has a commit.
+    pub fn offsets(&self) -> BTreeMap<i32, i64> {
+        let signed = self.signed().into_iter();
+        signed
+            .map(|(partition, (offset, _))| (partition, offset))
+            .collect()
+    }
+}
+
+/// The offset after the last of these places, by partition.
+pub fn ends(places: &[At]) -> BTreeMap<i32, i64> {
+    let mut ends = BTreeMap::new();
+    for at in places {
+        let end = ends.entry(at.partition).or_insert(0);
+        *end = at.offset.max(*end - 1) + 1;
+    }
+    ends
+}

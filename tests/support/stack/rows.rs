@@ -1,0 +1,54 @@
+//! Rows of synthetic traffic: made, sent, and compared as a multiset.
+
+use std::collections::BTreeMap;
+
+use spoolhouse::commands::produce::traffic::{self, Traffic};
+
+use super::House;
+use super::feed::At;
+use super::spool_files::Row;
+
+/// Rows that are all different, and others with every seed.
+pub fn rows(seed: u64, count: u64) -> Vec<traffic::Row> {
+    let traffic = Traffic {
+        seed,
+        start_milli: 1_750_000_000_000,
+        rate: 0,
+        bad_per_million: 0,
+    };
+    (0..count)
+        .map(|place| traffic.row(place).unwrap())
+        .collect()
+}
+
+/// Sends rows to the house's topic.
+pub fn send(house: &House, rows: &[traffic::Row]) -> Vec<At> {
+    let messages: Vec<_> = rows.iter().map(traffic::Row::encode).collect();
+    house.produce(messages.iter().map(Vec::as_slice))
+}
+
+/// The rows as they must be stored, sorted.
+pub fn stored<'r>(rows: impl IntoIterator<Item = &'r traffic::Row>) -> Vec<Row> {
+    let mut stored: Vec<Row> = rows.into_iter().map(Row::stored).collect();
+    stored.sort();
+    stored
+}
+
+/// Fails with a count instead of thousands of rows.
+pub fn assert_same(found: &[Row], expected: &[Row]) {
+    let mut counts: BTreeMap<&Row, i64> = BTreeMap::new();
+    for row in expected {
+        *counts.entry(row).or_default() -= 1;
+    }
+    for row in found {
+        *counts.entry(row).or_default() += 1;
+    }
+    let lost = counts.values().filter(|count| **count < 0).count();
+    let more = counts.values().filter(|count| **count > 0).count();
+    assert_eq!(
+        (lost, more),
+        (0, 0),
+        "rows lost, and rows too many, of {}",
+        expected.len()
+    );
+}
