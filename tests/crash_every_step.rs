@@ -1,212 +1,195 @@
-//! Does a crash between any two disk operations lose or duplicate a row?
+//! Does a crash at any disk operation lose or duplicate a record?
 //!
-//! The scenario runs on a disk that goes dead after the n-th operation, for
-//! every n; then the spool is opened again and the scenario finished.
+//! One scripted life of a spool goes through everything that can happen to a
+//! record. At every disk operation of it the process is killed and the power is
+//! cut, with several outcomes of what was not synced; the spool is opened again,
+//! and crashes again at every operation of that recovery. After each the
+//! account must balance: every record exactly once in ClickHouse, in the spool,
+//! or read again from Kafka.
 
 mod support;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use spoolhouse::spool::disk::{Access, Disk, Entry, LocalDisk};
-use spoolhouse::spool::layout::Layout;
-use spoolhouse::spool::outlet::PackOptions;
-use spoolhouse::spool::{Intake, Outlet, Spool};
-use support::{count_ids, ids_in, open_segment, source};
-use uuid::Uuid;
+use support::driver::{Answer, Commit, Driver};
+use support::sim_disk::{Moment, SimDisk};
+use support::world::World;
 
-/// A local disk whose changes fail once `left` of them were made.
-#[derive(Debug)]
-struct DyingDisk {
-    disk: LocalDisk,
-    left: AtomicUsize,
+/// The body limit at first, bytes: some thirty rows.
+const BODY_MAX: usize = 2_300;
+
+/// By how much it falls below a batch, bytes.
+const BODY_MAX_FALL: usize = 150;
+
+/// Outcomes tried per crash point: process kills and power cuts.
+const KILLS: u64 = 2;
+const POWER_CUTS: u64 = 4;
+
+/// The world and the disk just before a disk operation.
+type Photo = (Moment, World);
+
+/// A world and a disk whose every operation is photographed.
+fn photographed(world: World, disk: &SimDisk) -> (Arc<Mutex<World>>, Arc<Mutex<Vec<Photo>>>) {
+    let world = Arc::new(Mutex::new(world));
+    let photos = Arc::new(Mutex::new(Vec::new()));
+    let (scene, album) = (world.clone(), photos.clone());
+    disk.watch(move |moment| {
+        let world = scene.lock().unwrap().clone();
+        album.lock().unwrap().push((moment, world));
+    });
+    (world, photos)
 }
 
-impl DyingDisk {
-    fn new(operations: usize) -> Arc<Self> {
-        Arc::new(Self {
-            disk: LocalDisk,
-            left: AtomicUsize::new(operations),
-        })
-    }
-
-    fn tick(&self) -> io::Result<()> {
-        self.left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                left.checked_sub(1)
-            })
-            .map(|_| ())
-            .map_err(|_| io::Error::other("crashed"))
-    }
-}
-
-impl Disk for DyingDisk {
-    fn write(&self, path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
-        // A crash amid the write leaves half a file.
-        if let Err(error) = self.tick() {
-            if self.left.load(Ordering::SeqCst) == 0 && !path.exists() {
-                std::fs::write(path, &bytes[..bytes.len() / 2])?;
-            }
-            return Err(error);
+/// Everything that can happen to a record, once.
+fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
+    let mut driver = Driver::start(disk, world).unwrap();
+    driver.take_up().unwrap();
+    let seal = |driver: &mut Driver, messages: &[(i32, i64)], how| {
+        for (partition, count) in messages {
+            driver.take_in(*partition, *count);
         }
-        self.disk.write(path, bytes, access)
-    }
-    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.tick()?;
-        self.disk.append(path, bytes)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.tick()?;
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.tick()?;
-        self.disk.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.tick()?;
-        self.disk.sync_dir(path)
-    }
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.disk.free_bytes(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        self.disk.list(path)
-    }
-    fn read(&self, path: &Path) -> io::Result<Bytes> {
-        self.disk.read(path)
-    }
-    fn read_end(&self, path: &Path, length: u64) -> io::Result<(u64, Bytes)> {
-        self.disk.read_end(path, length)
-    }
-}
-
-/// What lies outside the spool and survives its crashes.
-#[derive(Default)]
-struct World {
-    /// Kafka's committed offset.
-    committed: i64,
-    /// ClickHouse: token to rows.
-    stored: BTreeMap<String, Bytes>,
-}
-
-const LAST: i64 = 1_500;
-const SEGMENT: i64 = 300;
-const BODY_MAX: u64 = 12_000;
-
-/// From wherever the spool is to everything stored; any error is a crash.
-fn go_on(disk: Arc<DyingDisk>, root: PathBuf, world: &mut World) -> io::Result<()> {
-    let spool = Spool::open_on(disk, Layout::new(root), None, Uuid::from_u128(1))
-        .map_err(io::Error::other)?;
-    let intake = Intake::new(spool.clone());
-    let outlet = Outlet::new(spool);
-    for segment in intake.sealed()? {
-        // Nobody else commits here: every sealed segment is adopted.
-        world.committed = world.committed.max(segment.offsets[&0].1);
-        intake.ready(&segment)?;
-    }
-    let mut position = intake.position(&source(), 0).unwrap_or(0);
-    assert!(
-        position >= world.committed,
-        "committed beyond what is durable"
-    );
-    if position == 0 {
-        intake.record_positions(&source(), &[(0, 0)].into())?;
-    }
-    let mut bodies = 0;
-    while position < LAST {
-        let end = position + SEGMENT;
-        let segment = intake
-            .finish(open_segment(position..end), &source())
-            .unwrap();
-        intake.seal(&segment)?;
-        world.committed = end;
-        intake.ready(&segment.footer)?;
-        position = end;
-    }
-    let options = PackOptions {
-        bytes_max: BODY_MAX,
-        settings: BTreeMap::new(),
+        driver.seal().unwrap();
+        driver.commit(how);
+        driver.hand_over().unwrap();
     };
-    while let Some(mut batch) = outlet.next(&options)? {
-        bodies += 1;
-        // A second, smaller limit half-way: one batch is split.
-        if bodies == 2 && !batch.fate_unknown && batch.bytes.len() > 6_000 {
-            outlet.begin(&mut batch)?;
-            outlet.split(&batch, 6_000)?;
-            continue;
+    seal(&mut driver, &[(0, 12), (1, 9)], Commit::Acknowledged);
+    // An acknowledgement that is lost, one that covers two segments, a commit that is lost.
+    seal(&mut driver, &[(0, 12)], Commit::AnswerLost);
+    seal(&mut driver, &[(1, 21)], Commit::Acknowledged);
+    seal(&mut driver, &[(0, 6)], Commit::Lost);
+    // A window of undecodable messages only.
+    seal(&mut driver, &[(1, 10)], Commit::Acknowledged);
+    // The assignment goes and comes back: one segment to adopt, one that was committed.
+    seal(&mut driver, &[(0, 15)], Commit::AnswerLost);
+    driver.take_in(0, 15);
+    driver.lose_assignment();
+    driver.take_up().unwrap();
+    driver.commit(Commit::Acknowledged);
+    driver.hand_over().unwrap();
+
+    let post = |driver: &mut Driver, answers: &[Answer]| {
+        assert!(driver.find().unwrap(), "nothing to post");
+        for answer in answers {
+            driver.post(*answer).unwrap();
         }
-        outlet.begin(&mut batch)?;
-        // The server forgets nothing and takes a token once.
-        world
-            .stored
-            .entry(batch.digest.clone())
-            .or_insert_with(|| batch.bytes.clone());
-        outlet.stored(&batch)?;
-    }
-    Ok(())
+    };
+    post(&mut driver, &[Answer::Throttled, Answer::Stored]);
+    post(&mut driver, &[Answer::UnknownButStored, Answer::Stored]);
+    post(&mut driver, &[Answer::UnknownNotStored, Answer::Stored]);
+    seal(&mut driver, &[(0, 30), (1, 60)], Commit::Acknowledged);
+    post(&mut driver, &[Answer::Refused]);
+    // Too large: split, and the parts go. Too large after an unknown fate: doubtful.
+    post(&mut driver, &[Answer::Throttled]);
+    lower_limit(&driver, world);
+    driver.post(Answer::Stored).unwrap();
+    assert!(disk.count("batches") > 1, "it was split");
+    seal(&mut driver, &[(0, 50)], Commit::Acknowledged);
+    post(&mut driver, &[Answer::Stored]);
+    post(&mut driver, &[Answer::UnknownNotStored]);
+    lower_limit(&driver, world);
+    driver.post(Answer::Stored).unwrap();
+    assert_eq!(disk.count("doubtful"), 2, "a batch and the reason");
+    // Retention overtakes us while we are away.
+    driver.take_in(0, 5);
+    driver.lose_assignment();
+    world.lock().unwrap().logs.get_mut(&1).unwrap().start = 110;
+    driver.take_up().unwrap();
+    driver.take_in(0, 1_000);
+    driver.take_in(1, 1_000);
+    driver.finish().unwrap();
+    assert!(disk.count("undecodable") > 3);
+    assert_eq!(disk.count("rejected"), 2, "a batch and the reason");
 }
 
-fn check(world: &World, root: &Path, crash: usize) {
-    let mut ids = BTreeMap::new();
-    for file in world.stored.values() {
-        count_ids(file, &mut ids);
+/// The proxy's body limit falls below the batch that is being sent.
+fn lower_limit(driver: &Driver, world: &Mutex<World>) {
+    let bytes = driver.bytes_to_post().expect("a batch is being sent");
+    world.lock().unwrap().body_bytes_max = bytes - BODY_MAX_FALL;
+}
+
+/// A new process opens what a crash has left: its account must balance.
+fn recover(disk: &SimDisk, world: &Arc<Mutex<World>>) -> Result<Driver, String> {
+    let mut driver = Driver::start(disk, world).map_err(|error| error.to_string())?;
+    driver.take_up().map_err(|error| error.to_string())?;
+    let world = world.lock().unwrap();
+    world.audit(disk, &driver.positions)?;
+    Ok(driver)
+}
+
+#[test]
+fn every_record_is_there_exactly_once_after_a_crash_at_any_disk_operation() {
+    let disk = SimDisk::new();
+    let start = World::new(&[(0, 160), (1, 120)], BODY_MAX);
+    let (world, photos) = photographed(start, &disk);
+    live(&disk, &world);
+    let photos = std::mem::take(&mut *photos.lock().unwrap());
+    let (mut outcomes, mut second) = (0, 0);
+    for (moment, world) in &photos {
+        let seeds = 0..KILLS + POWER_CUTS;
+        for seed in seeds {
+            let crash = |moment: &Moment, seed| match seed < KILLS {
+                true => moment.kill(seed),
+                false => moment.power_cut(seed),
+            };
+            let told = |again: Option<&Moment>, error: String| {
+                let again =
+                    again.map(|moment| format!("; then at {} {}", moment.number, moment.op));
+                let again = again.unwrap_or_default();
+                panic!(
+                    "crash at {} {}, seed {seed}{again}: {error}",
+                    moment.number, moment.op
+                )
+            };
+            let disk = crash(moment, seed);
+            let (world, again) = photographed(world.clone(), &disk);
+            let driver = recover(&disk, &world).unwrap_or_else(|error| told(None, error));
+            outcomes += 1;
+            let again = std::mem::take(&mut *again.lock().unwrap());
+            // Every second crash, under one of the first's outcomes.
+            if moment.number as u64 % (KILLS + POWER_CUTS) == seed {
+                for (moment, world) in &again {
+                    let seed = moment.number as u64 % (KILLS + POWER_CUTS);
+                    let world = Arc::new(Mutex::new(world.clone()));
+                    recover(&crash(moment, seed), &world)
+                        .unwrap_or_else(|error| told(Some(moment), error));
+                    second += 1;
+                }
+                drop(driver);
+            }
+        }
     }
-    for id in 0..LAST as u64 {
-        assert_eq!(
-            ids.get(&id),
-            Some(&1),
-            "row {id} after a crash at operation {crash}"
-        );
-    }
-    assert_eq!(ids.len(), LAST as usize);
-    let left = ids_in(
-        root,
-        &[
-            "sealed", "ready", "batches", "sending", "rejected", "doubtful",
-        ],
+    println!(
+        "crash points visited: {} (operations {}, outcomes {outcomes}, crashes in the recovery {second})",
+        photos.len(),
+        disk.made(),
     );
-    assert!(
-        left.is_empty(),
-        "left over after a crash at operation {crash}"
+    assert_eq!(
+        photos.len(),
+        disk.made(),
+        "every operation is a crash point"
     );
 }
 
 #[test]
-fn every_row_is_stored_exactly_once_after_a_crash_between_any_two_operations() {
-    let disk = DyingDisk::new(usize::MAX);
-    let dir = tempfile::tempdir().unwrap();
-    go_on(disk.clone(), dir.path().to_owned(), &mut World::default()).unwrap();
-    let operations = usize::MAX - disk.left.load(Ordering::SeqCst);
-    let mut crashes = 0;
-    for crash in 0.. {
-        let dir = tempfile::tempdir().unwrap();
-        let mut world = World::default();
-        let disk = DyingDisk::new(crash);
-        let survived = go_on(disk, dir.path().to_owned(), &mut world).is_ok();
-        if !survived {
-            // A second crash, early in the recovery from the first.
-            let _ = go_on(DyingDisk::new(crash % 7), dir.path().to_owned(), &mut world);
-            go_on(
-                DyingDisk::new(usize::MAX),
-                dir.path().to_owned(),
-                &mut world,
-            )
-            .unwrap();
-            crashes += 1;
-        }
-        check(&world, dir.path(), crash);
-        if survived {
-            break;
+fn what_a_crash_left_goes_on_to_the_end_and_every_record_is_stored_once() {
+    let disk = SimDisk::new();
+    let start = World::new(&[(0, 160), (1, 120)], BODY_MAX);
+    let (world, photos) = photographed(start, &disk);
+    live(&disk, &world);
+    for (moment, world) in photos.lock().unwrap().iter().step_by(7) {
+        let world = Arc::new(Mutex::new(world.clone()));
+        let disk = moment.power_cut(moment.number as u64);
+        let mut driver = recover(&disk, &world).unwrap();
+        driver.finish().unwrap();
+        let ends: BTreeMap<i32, i64> = driver.positions.clone();
+        let world = world.lock().unwrap();
+        world.audit(&disk, &ends).unwrap();
+        let left = disk.files(std::path::Path::new(support::world::SPOOL));
+        for path in left.keys() {
+            let room = path.parent().unwrap().file_name().unwrap();
+            let is_settled = ["rejected", "undecodable", "doubtful", "spool"];
+            assert!(is_settled.iter().any(|name| room == *name), "{path:?}");
         }
     }
-    println!("crash points visited: {crashes}");
-    assert_eq!(crashes, operations, "every operation is a crash point");
 }

@@ -86,15 +86,26 @@ pub fn publish(
     bytes: &[u8],
     access: Access,
 ) -> io::Result<()> {
-    disk.write(draft, bytes, access)?;
-    failpoint::hit_moving(draft, path, "written");
-    relocate(disk, draft, path)
+    let published = disk.write(draft, bytes, access).and_then(|()| {
+        failpoint::hit_moving(draft, path, "written");
+        relocate(disk, draft, path)
+    });
+    if published.is_err() {
+        // Half a draft on a full disk would keep it full; what can't be removed
+        // now is discarded at the next start.
+        let _ = disk.remove(draft);
+    }
+    published
 }
 
 /// Moves a file durably. Target first: a crash in between leaves the file under
-/// at least one of its names.
+/// at least one of its names. One that was moved before is only synced, so that
+/// a move whose sync failed can be tried again.
 pub fn relocate(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
-    disk.rename(from, to)?;
+    match disk.rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && exists(disk, to) => {}
+        done => done?,
+    }
     failpoint::hit_moving(from, to, "renamed");
     disk.sync_dir(parent(to))?;
     if parent(from) != parent(to) {
@@ -112,8 +123,21 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     publish(disk, &PathBuf::from(draft), path, bytes, Access::Shared)
 }
 
-fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
+/// Size of a file that is there.
+pub fn size(disk: &dyn Disk, path: &Path) -> Option<u64> {
+    Some(disk.read_end(path, 0).ok()?.0)
+}
+
+fn exists(disk: &dyn Disk, path: &Path) -> bool {
+    size(disk, path).is_some()
+}
+
+/// The directory that holds the entry of `path`.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// The local file system.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,6 +27,9 @@ use super::{Spool, footer};
 pub struct Intake {
     spool: Spool,
     keeper: Arc<Mutex<Keeper>>,
+    /// Undecodable messages of an abandoned segment may still be there, under
+    /// the number that the next one gets.
+    orphaned: Arc<AtomicBool>,
 }
 
 /// Offsets that were lost upstream: one line of `gaps.jsonl`.
@@ -55,6 +59,7 @@ impl Intake {
         Self {
             spool,
             keeper: Arc::new(Mutex::new(keeper)),
+            orphaned: Arc::default(),
         }
     }
 
@@ -95,6 +100,9 @@ impl Intake {
     /// The disk's; the call may be repeated until it succeeds.
     pub fn seal(&self, segment: &Finished) -> io::Result<()> {
         let footer = &segment.footer;
+        if self.orphaned.load(Ordering::Relaxed) {
+            self.remove_orphan(footer.segment)?;
+        }
         if let Some(bytes) = &segment.undecodable {
             let name = Name::Undecodable {
                 number: footer.segment,
@@ -153,7 +161,7 @@ impl Intake {
     /// hands its messages out again, the undecodable ones included.
     ///
     /// # Errors
-    /// The disk's; at worst undecodable messages are then kept twice.
+    /// The disk's; the next seal sees to it then.
     pub fn abandon(&self, segment: &Finished) -> io::Result<()> {
         let number = segment.footer.segment;
         let sealed = Name::segment(number).to_string();
@@ -167,12 +175,16 @@ impl Intake {
         {
             return Ok(());
         }
+        self.remove_orphan(number)
+    }
+
+    /// Removes undecodable messages under a number that no segment was sealed with.
+    fn remove_orphan(&self, number: u64) -> io::Result<()> {
         let orphan = Name::Undecodable { number }.to_string();
-        let path = self.spool.layout().file(Room::Undecodable, &orphan);
-        match self.spool.disk().remove(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        }
+        self.orphaned.store(true, Ordering::Relaxed);
+        self.spool.remove(Room::Undecodable, &orphan)?;
+        self.orphaned.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Own position of a partition: the offset after the last one that is
@@ -227,27 +239,38 @@ impl Intake {
     }
 
     fn append_gap(&self, gap: &impl Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(gap)?;
-        line.push(b'\n');
         let path = self.spool.layout().gaps();
+        let mut line = Vec::new();
+        // A line that a crash tore must not spoil this one.
+        if matches!(self.spool.disk().read_end(&path, 1), Ok((_, end)) if !end.is_empty() && end != "\n")
+        {
+            line.push(b'\n');
+        }
+        line.extend(serde_json::to_vec(gap)?);
+        line.push(b'\n');
         self.spool.disk().append(&path, &line)?;
         self.spool.disk().sync_dir(self.spool.layout().root())
     }
 
     /// The segments whose commit is not known to be acknowledged, oldest first.
-    /// Positions that only they know are noted.
+    /// They and the positions that they hold are durable then, also where a seal
+    /// failed late.
     ///
     /// # Errors
     /// The disk's. A file that can't be read as a segment is set aside.
     pub fn sealed(&self) -> io::Result<Vec<SegmentFooter>> {
         let dir = self.spool.layout().room(Room::Sealed);
+        self.spool.disk().sync_dir(&dir)?;
         let mut footers = Vec::new();
         for entry in self.spool.disk().list(&dir)? {
-            let bytes = self.spool.disk().read(&dir.join(&entry.name))?;
             let footer = match Name::parse(&entry.name) {
-                Some(name) => footer::parse(&bytes)
-                    .and_then(|metadata| read::segment_footer(&name, &metadata, self.spool.id())),
-                None => Err(Fault::Foreign),
+                Some(name) if entry.is_file => {
+                    let bytes = self.spool.disk().read(&dir.join(&entry.name))?;
+                    footer::parse(&bytes).and_then(|metadata| {
+                        read::segment_footer(&name, &metadata, self.spool.id())
+                    })
+                }
+                _ => Err(Fault::Foreign),
             };
             match footer {
                 // Not ours to judge: the next start finishes the replay.
@@ -257,13 +280,10 @@ impl Intake {
             }
         }
         footers.sort_by_key(|footer| footer.segment);
-        let is_news = {
+        if !footers.is_empty() {
             let mut state = self.spool.state();
-            let known = state.next_segment;
             footers.iter().for_each(|footer| state.note_sealed(footer));
-            state.next_segment > known
-        };
-        if is_news {
+            drop(state);
             self.spool.write_state()?;
         }
         Ok(footers)
@@ -278,18 +298,19 @@ impl Intake {
         let name = Name::segment(segment.segment).to_string();
         let sealed = self.spool.layout().file(Room::Sealed, &name);
         if segment.rows == 0 {
-            self.spool.disk().remove(&sealed)?;
-            return self
-                .spool
-                .disk()
-                .sync_dir(&self.spool.layout().room(Room::Sealed));
+            return self.spool.remove(Room::Sealed, &name);
         }
         let _guard = self.spool.handover();
-        disk::relocate(
+        let moved = disk::relocate(
             self.spool.disk(),
             &sealed,
             &self.spool.layout().file(Room::Ready, &name),
-        )?;
+        );
+        match moved {
+            // A move that failed late, and the outlet has packed it since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
+        }
         self.spool.inner.arrivals.notify_one();
         Ok(())
     }

@@ -48,6 +48,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::failpoint;
+
 pub use intake::Intake;
 pub use outlet::Outlet;
 
@@ -146,6 +148,8 @@ impl Spool {
 
     fn publish(&self, room: Room, name: &Name, bytes: &[u8], access: Access) -> io::Result<()> {
         let path = self.layout().file(room, &name.to_string());
+        // What is tried again replaces the file of an attempt that failed late.
+        let replaced = disk::size(self.disk(), &path).unwrap_or(0);
         disk::publish(
             self.disk(),
             &self.layout().draft(name),
@@ -153,8 +157,25 @@ impl Spool {
             bytes,
             access,
         )?;
-        self.count_bytes(bytes.len() as i64);
+        self.count_bytes(bytes.len() as i64 - replaced as i64);
         Ok(())
+    }
+
+    /// Removes a file durably; one that is gone already is fine.
+    fn remove(&self, room: Room, name: &str) -> io::Result<()> {
+        let path = self.layout().file(room, name);
+        let size = disk::size(self.disk(), &path).unwrap_or(0);
+        match self.disk().remove(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => {
+                done?;
+                if matches!(room, Room::Sending | Room::Batches) {
+                    failpoint::hit("batch.unlinked");
+                }
+                self.count_bytes(-(size as i64));
+            }
+        }
+        self.disk().sync_dir(&self.layout().room(room))
     }
 
     fn count_bytes(&self, change: i64) {

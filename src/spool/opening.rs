@@ -1,10 +1,10 @@
 //! Opens a spool: takes the lock, reads `spool.json` and the listing, carries
 //! out what [`recovery`] plans, and only then hands out the doors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
@@ -88,7 +88,7 @@ impl Spool {
     ) -> Result<Self, OpenError> {
         create_dirs(&*disk, &layout)?;
         let mut state = read_state(&*disk, &layout, new_id)?;
-        let listing = list(&*disk, &layout, state.spool)?;
+        let listing = list(&*disk, &layout, state.spool, &JUDGED)?;
         let next_segment = state.next_segment;
         learn(&mut state, &listing);
         let spool = Self {
@@ -104,20 +104,34 @@ impl Spool {
             }),
         };
         let at = |path: PathBuf| move |source| OpenError::Io { path, source };
-        for repair in recovery::plan(listing, next_segment) {
-            spool
-                .carry_out(&repair)
-                .map_err(at(spool.layout().root().to_owned()))?;
-        }
+        spool
+            .repair(listing, next_segment)
+            .map_err(at(spool.layout().root().to_owned()))?;
         spool.write_state().map_err(at(spool.layout().state()))?;
-        let held: u64 = spool
-            .holdings()
-            .map_err(at(spool.layout().root().to_owned()))?
-            .values()
-            .map(|holding| holding.bytes)
-            .sum();
-        spool.count_bytes(held as i64 - spool.bytes() as i64);
         Ok(spool)
+    }
+
+    /// Does for the outlet's rooms what a start does for all: after an error,
+    /// only a look at the disk tells how far a hand-over came.
+    pub(super) fn mend(&self) -> io::Result<()> {
+        let _guard = self.handover();
+        let rooms = [Room::Rejected, Room::Sending, Room::Batches, Room::Ready];
+        for room in rooms {
+            self.disk().sync_dir(&self.layout().room(room))?;
+        }
+        let listing =
+            list(self.disk(), self.layout(), self.id(), &rooms).map_err(io::Error::other)?;
+        // Orphans are ingest's: no undecodable messages are in this listing.
+        self.repair(listing, u64::MAX)
+    }
+
+    fn repair(&self, listing: Listing, next_segment: u64) -> io::Result<()> {
+        for repair in recovery::plan(listing, next_segment) {
+            self.carry_out(&repair)?;
+        }
+        let held: u64 = self.holdings()?.values().map(|holding| holding.bytes).sum();
+        self.count_bytes(held as i64 - self.inner.bytes.load(Ordering::Relaxed));
+        Ok(())
     }
 
     pub(super) fn write_state(&self) -> io::Result<()> {
@@ -129,11 +143,11 @@ impl Spool {
         match repair {
             Repair::Discard(place) => {
                 tracing::info!(file = %shown(place), "draft of an earlier run discarded; Kafka has its messages");
-                self.remove(place)
+                self.remove(place.0, &place.1)
             }
             Repair::Redundant { place, by } => {
                 tracing::info!(file = %shown(place), held_by = %by, "finished a hand-over that was cut short");
-                self.remove(place)
+                self.remove(place.0, &place.1)
             }
             Repair::Release(place) => {
                 tracing::info!(file = %shown(place), "finished a replay that was cut short");
@@ -146,11 +160,6 @@ impl Spool {
                 self.write_rest(place, *from_row)
             }
         }
-    }
-
-    fn remove(&self, place: &Place) -> io::Result<()> {
-        self.disk().remove(&self.layout().file(place.0, &place.1))?;
-        self.disk().sync_dir(&self.layout().room(place.0))
     }
 
     fn write_rest(&self, place: &Place, from_row: u64) -> io::Result<()> {
@@ -171,7 +180,7 @@ impl Spool {
             first_row: rest.first_row,
         };
         self.publish(Room::Ready, &name, &file, Access::Shared)?;
-        self.remove(place)
+        self.remove(place.0, &place.1)
     }
 }
 
@@ -188,7 +197,20 @@ fn create_dirs(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
         let dir = layout.room(room);
         disk.create_dir(&dir).map_err(at(&dir))?;
     }
-    disk.sync_dir(layout.root()).map_err(at(layout.root()))
+    // A process that was killed may have left changes that only it saw: what is
+    // acted on from here on is durable. Where files move to before where they
+    // come from, or the sync itself could lose one.
+    let rooms = Room::ALL.iter().rev().map(|room| layout.room(*room));
+    for dir in rooms.chain([layout.root().to_owned()]) {
+        disk.sync_dir(&dir).map_err(at(&dir))?;
+    }
+    // The spool's own entry; whoever may not read the directory above did not
+    // create it just now.
+    let above = disk::parent(layout.root());
+    match disk.sync_dir(above) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done.map_err(at(above)),
+    }
 }
 
 fn read_state(disk: &dyn Disk, layout: &Layout, new_id: Uuid) -> Result<State, OpenError> {
@@ -214,32 +236,49 @@ fn read_state(disk: &dyn Disk, layout: &Layout, new_id: Uuid) -> Result<State, O
     }
 }
 
-/// Lists every room whose content recovery judges. `doubtful/` is the
-/// operator's, `inbox/` holds no data.
-fn list(disk: &dyn Disk, layout: &Layout, spool: Uuid) -> Result<Listing, OpenError> {
+/// The rooms whose content recovery judges. `doubtful/` is the operator's,
+/// `inbox/` holds no data.
+const JUDGED: [Room; 7] = [
+    Room::Open,
+    Room::Sealed,
+    Room::Ready,
+    Room::Batches,
+    Room::Sending,
+    Room::Rejected,
+    Room::Undecodable,
+];
+
+fn list(
+    disk: &dyn Disk,
+    layout: &Layout,
+    spool: Uuid,
+    rooms: &[Room],
+) -> Result<Listing, OpenError> {
+    let entries = |room| {
+        let path = layout.room(room);
+        disk.list(&path)
+            .map_err(|source| OpenError::Io { path, source })
+    };
+    let aside: BTreeSet<String> = entries(Room::Doubtful)?
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
     let mut listing = BTreeMap::new();
-    for room in Room::ALL {
-        if matches!(room, Room::Doubtful | Room::Inbox) {
-            continue;
-        }
+    for &room in rooms {
         let dir = layout.room(room);
-        let entries = disk.list(&dir).map_err(|source| OpenError::Io {
-            path: dir.clone(),
-            source,
-        })?;
-        for entry in entries {
+        for entry in entries(room)? {
             if matches!(room, Room::Rejected | Room::Undecodable)
                 && Name::parse(&entry.name).is_none()
             {
                 continue; // sidecars, and what operators keep beside them
             }
-            let found =
-                examine(disk, &dir.join(&entry.name), room, &entry, spool).map_err(|source| {
-                    OpenError::Io {
-                        path: dir.join(&entry.name),
-                        source,
-                    }
-                })?;
+            let path = dir.join(&entry.name);
+            let found = match is_aside(disk, layout, &path, &entry, &aside) {
+                Ok(true) => Ok(Found::Aside),
+                Ok(false) => examine(disk, &path, room, &entry, spool),
+                Err(error) => Err(error),
+            };
+            let found = found.map_err(|source| OpenError::Io { path, source })?;
             listing.insert((room, entry.name), found);
         }
     }
@@ -257,13 +296,35 @@ fn judge_replays(disk: &dyn Disk, layout: &Layout, listing: &mut Listing) -> Res
         let (Room::Sealed, Some(from)) = (room, &footer.replayed_from) else {
             continue;
         };
-        let held = replay::held(disk, layout, from).map_err(|source| OpenError::Io {
+        let origin = replay::origin(disk, layout, from).map_err(|source| OpenError::Io {
             path: layout.room(Room::Undecodable),
             source,
         })?;
-        *found = Found::Replayed(footer.clone(), held);
+        *found = Found::Replayed(footer.clone(), origin);
     }
     Ok(())
+}
+
+/// Whether `doubtful/` holds the same bytes under the same name: a move there
+/// that a power cut left half done.
+fn is_aside(
+    disk: &dyn Disk,
+    layout: &Layout,
+    path: &Path,
+    entry: &Entry,
+    aside: &BTreeSet<String>,
+) -> io::Result<bool> {
+    let copies = aside.range(entry.name.clone()..).take_while(|name| {
+        let rest = name.strip_prefix(&entry.name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    });
+    for copy in copies.filter(|_| entry.is_file) {
+        let copy = layout.file(Room::Doubtful, copy);
+        if disk::size(disk, &copy) == Some(entry.bytes) && disk.read(&copy)? == disk.read(path)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn examine(
@@ -312,8 +373,12 @@ fn learn(state: &mut State, listing: &Listing) {
     for footer in footers {
         state.note_sealed(footer);
     }
-    let numbers = listing.keys().filter_map(|(_, name)| Name::parse(name));
-    if let Some(largest) = numbers.map(|name| name.number()).max() {
-        state.next_segment = state.next_segment.max(largest + 1);
+    let named = listing.keys().filter_map(|(_, name)| Name::parse(name));
+    let covered = listing.values().filter_map(|found| match found {
+        Found::Batch(footer) => footer.covers.iter().map(|cover| cover.last).max(),
+        _ => None,
+    });
+    if let Some(largest) = named.map(|name| name.number()).chain(covered).max() {
+        state.next_segment = state.next_segment.max(largest.saturating_add(1));
     }
 }

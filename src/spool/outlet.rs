@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
@@ -32,6 +32,10 @@ const BYTES_PER_ROW_FIRST: f64 = 24.0;
 pub struct Outlet {
     spool: Spool,
     bytes_per_row: Mutex<f64>,
+    /// A change failed: how far it came is not known before [`Spool::mend`] looked.
+    unsettled: AtomicBool,
+    /// Digest of the batch whose split was begun: no attempt can have stored it.
+    split: Mutex<Option<String>>,
 }
 
 /// How the next batch is to be packed.
@@ -86,7 +90,17 @@ impl Outlet {
         Self {
             spool,
             bytes_per_row: Mutex::new(BYTES_PER_ROW_FIRST),
+            unsettled: AtomicBool::new(false),
+            split: Mutex::new(None),
         }
+    }
+
+    /// Notes that a change failed.
+    fn settled<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if done.is_err() {
+            self.unsettled.store(true, Ordering::Relaxed);
+        }
+        done
     }
 
     /// Waits until a segment becomes ready; one that did since the last call counts.
@@ -101,6 +115,15 @@ impl Outlet {
     /// # Errors
     /// The disk's; nothing is lost by calling again.
     pub fn next(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
+        // Half a packing or half a split must not be sent: finish or undo it first.
+        if self.unsettled.load(Ordering::Relaxed) {
+            self.spool.mend()?;
+            self.unsettled.store(false, Ordering::Relaxed);
+        }
+        self.settled(self.find(options))
+    }
+
+    fn find(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
         for room in [Room::Sending, Room::Batches] {
             for name in self.names(room)? {
                 if let Some(batch) = self.load(room, &name)? {
@@ -124,7 +147,7 @@ impl Outlet {
     /// The disk's; the batch must not be sent then.
     pub fn begin(&self, batch: &mut Batch) -> io::Result<()> {
         if batch.room != Room::Sending {
-            self.relocate(batch, Room::Sending)?;
+            self.settled(self.relocate(batch, Room::Sending))?;
             batch.room = Room::Sending;
         }
         Ok(())
@@ -135,11 +158,7 @@ impl Outlet {
     /// # Errors
     /// The disk's; the batch is then posted again under the same token.
     pub fn stored(&self, batch: &Batch) -> io::Result<()> {
-        let dir = self.spool.layout().room(batch.room);
-        self.spool.disk().remove(&dir.join(batch.name()))?;
-        failpoint::hit("batch.unlinked");
-        self.spool.count_bytes(-(batch.bytes.len() as i64));
-        self.spool.disk().sync_dir(&dir)
+        self.settled(self.spool.remove(batch.room, &batch.name()))
     }
 
     /// Moves a batch to `rejected/`, the reason beside it first.
@@ -149,8 +168,11 @@ impl Outlet {
     pub fn reject(&self, batch: &Batch, why: &Rejection) -> io::Result<()> {
         let sidecar = error_sidecar(&batch.name());
         let why = serde_json::to_value(why)?;
-        self.spool.write_sidecar(Room::Rejected, &sidecar, &why)?;
-        self.relocate(batch, Room::Rejected)
+        let done = self
+            .spool
+            .write_sidecar(Room::Rejected, &sidecar, &why)
+            .and_then(|()| self.relocate(batch, Room::Rejected));
+        self.settled(done)
     }
 
     /// Moves a batch to `doubtful/` with a reason.
@@ -158,7 +180,7 @@ impl Outlet {
     /// # Errors
     /// The disk's.
     pub fn doubt(&self, batch: &Batch, fault: &Fault) -> io::Result<()> {
-        self.spool.set_aside(batch.room, &batch.name(), fault)
+        self.settled(self.spool.set_aside(batch.room, &batch.name(), fault))
     }
 
     /// Splits a batch that no attempt can have stored into batches of at most
@@ -166,8 +188,13 @@ impl Outlet {
     /// that fits into none is rejected.
     ///
     /// # Errors
-    /// The disk's; calling again does the same.
+    /// The disk's; [`Outlet::next`] then gives the whole batch out again.
     pub fn split(&self, batch: &Batch, bytes_max: u64) -> io::Result<()> {
+        *self.split.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch.digest.clone());
+        self.settled(self.split_into_parts(batch, bytes_max))
+    }
+
+    fn split_into_parts(&self, batch: &Batch, bytes_max: u64) -> io::Result<()> {
         let rows = match read::rows(batch.bytes.clone(), schema::batch()) {
             Ok(rows) => rows,
             Err(fault) => return self.doubt(batch, &fault),
@@ -242,12 +269,14 @@ impl Outlet {
                 return Ok(None);
             }
         };
+        let digest = digest::of(&bytes);
+        let split = self.split.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Some(Batch {
             name: name.clone(),
-            digest: digest::of(&bytes),
+            fate_unknown: room == Room::Sending && split.as_ref() != Some(&digest),
+            digest,
             bytes,
             footer,
-            fate_unknown: room == Room::Sending,
             room,
         }))
     }
@@ -314,6 +343,13 @@ impl Outlet {
 
     fn ready_names(&self) -> io::Result<Vec<Name>> {
         let _guard = self.spool.handover();
+        // A segment whose move could not be synced may come back in `sealed/`
+        // when the power goes: what is packed has left it for good.
+        for room in [Room::Ready, Room::Sealed] {
+            self.spool
+                .disk()
+                .sync_dir(&self.spool.layout().room(room))?;
+        }
         self.names(Room::Ready)
     }
 

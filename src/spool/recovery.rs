@@ -22,11 +22,13 @@ pub enum Found {
     Segment(SegmentFooter),
     /// A segment in `sealed/` whose rows were undecodable messages before. No
     /// commit decides about it, but whether those messages are still kept.
-    Replayed(SegmentFooter, Held),
+    Replayed(SegmentFooter, Origin),
     /// A batch whose every byte was checked.
     Batch(BatchFooter),
     /// A file of undecodable messages, by its name.
     Undecodable,
+    /// One that `doubtful/` holds as well, byte for byte.
+    Aside,
     /// No file of ours, or no longer.
     Faulty(Fault),
 }
@@ -34,7 +36,7 @@ pub enum Found {
 /// Whether the file of undecodable messages that rows were replayed from
 /// still holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum Origin {
     /// It does: it was not replaced yet.
     Still,
     /// It was replaced or removed.
@@ -43,7 +45,7 @@ pub enum Held {
     Unknown,
 }
 
-impl Held {
+impl Origin {
     /// By the digests of the files in `undecodable/`, `None` for one that
     /// can't be read.
     pub fn find(from: &ReplayedFrom, digest: Option<Option<&str>>) -> Self {
@@ -99,12 +101,16 @@ pub fn plan(mut listing: Listing, next_segment: u64) -> Vec<Repair> {
     let mut repairs = Vec::new();
     let settled: Vec<Place> = listing
         .iter()
-        .filter(|(_, found)| matches!(found, Found::Draft | Found::Faulty(_)))
+        .filter(|(_, found)| matches!(found, Found::Draft | Found::Aside | Found::Faulty(_)))
         .map(|(place, _)| place.clone())
         .collect();
     for place in settled {
         match listing.remove(&place) {
             Some(Found::Faulty(fault)) => repairs.push(Repair::SetAside { place, fault }),
+            Some(Found::Aside) => repairs.push(Repair::Redundant {
+                by: format!("{}/{}", Room::Doubtful.name(), place.1),
+                place,
+            }),
             _ => repairs.push(Repair::Discard(place)),
         }
     }
@@ -155,15 +161,15 @@ fn replayed(listing: &mut Listing) -> Vec<Repair> {
         .map(|(place, _)| place.clone())
         .collect();
     for place in places {
-        let Some(Found::Replayed(footer, held)) = listing.remove(&place) else {
+        let Some(Found::Replayed(footer, origin)) = listing.remove(&place) else {
             continue;
         };
         let number = footer.replayed_from.map_or(0, |from| from.undecodable);
         let by = Name::Undecodable { number }.to_string();
-        repairs.push(match held {
-            Held::Still => Repair::Redundant { place, by },
-            Held::NoLonger => Repair::Release(place),
-            Held::Unknown => Repair::SetAside {
+        repairs.push(match origin {
+            Origin::Still => Repair::Redundant { place, by },
+            Origin::NoLonger => Repair::Release(place),
+            Origin::Unknown => Repair::SetAside {
                 place,
                 fault: Fault::ReplayUndecided(by),
             },
@@ -207,58 +213,66 @@ fn covered(listing: &mut Listing) -> Vec<Repair> {
         })
         .collect();
     for (place, footer) in segments {
-        let overlap = batches(listing).find_map(|(batch, batch_footer)| {
-            let overlap = overlap(&footer, batch_footer);
-            (!matches!(overlap, Overlap::None)).then(|| (overlap, batch.1.clone()))
-        });
-        let Some((overlap, by)) = overlap else {
+        let Some(held) = held(&footer, listing) else {
             continue;
         };
         listing.remove(&place);
-        let is_there = |first_row| {
-            let rest = Name::Segment {
-                number: footer.segment,
-                first_row,
-            };
-            listing.contains_key(&(Room::Ready, rest.to_string()))
-        };
-        repairs.push(match overlap {
-            Overlap::Head { from_row } if !is_there(from_row) => {
-                Repair::Remainder { place, from_row }
+        let end = footer.first_row + footer.rows;
+        let rest = held.from_row.filter(|from_row| *from_row < end);
+        let follower = rest.and_then(|from_row| follower(listing, footer.segment, from_row));
+        repairs.push(match (held.from_row, follower) {
+            (Some(from_row), _) if from_row >= end => Repair::Redundant { place, by: held.by },
+            (Some(from_row), None) => Repair::Remainder { place, from_row },
+            (Some(from_row), Some(first_row)) if first_row == from_row => {
+                Repair::Redundant { place, by: held.by }
             }
-            Overlap::Middle => Repair::SetAside {
+            _ => Repair::SetAside {
                 place,
-                fault: Fault::Overlap(by),
+                fault: Fault::Overlap(held.by),
             },
-            _ => Repair::Redundant { place, by },
         });
     }
     repairs
 }
 
-enum Overlap {
-    None,
-    All,
-    Head { from_row: u64 },
-    Middle,
+/// What published batches hold of a segment.
+struct Held {
+    /// They hold its rows up to this one, and no other; absent: some row in
+    /// front of a held one is in none of them.
+    from_row: Option<u64>,
+    /// The first of them.
+    by: String,
 }
 
-fn overlap(segment: &SegmentFooter, batch: &BatchFooter) -> Overlap {
+fn held(segment: &SegmentFooter, listing: &Listing) -> Option<Held> {
     let (first, end) = (segment.first_row, segment.first_row + segment.rows);
-    for cover in &batch.covers {
-        let Some((start, stop)) = cover.rows_of(segment.segment) else {
-            continue;
-        };
-        return match stop {
-            None if start <= first => Overlap::All,
-            Some(stop) if stop <= first && first < end => Overlap::None,
-            Some(stop) if start <= first && stop >= end => Overlap::All,
-            Some(stop) if start <= first => Overlap::Head { from_row: stop },
-            _ if start >= end => Overlap::None,
-            _ => Overlap::Middle,
-        };
+    let mut parts: Vec<(u64, u64, &str)> = batches(listing)
+        .flat_map(|(place, batch)| batch.covers.iter().map(move |cover| (cover, &place.1)))
+        .filter_map(|(cover, name)| {
+            let (start, stop) = cover.rows_of(segment.segment)?;
+            let stop = stop.map_or(end, |stop| stop.min(end));
+            (start.max(first) < stop).then_some((start.max(first), stop, name.as_str()))
+        })
+        .collect();
+    parts.sort_unstable();
+    let by = parts.first()?.2.to_owned();
+    let mut from_row = Some(first);
+    for (start, stop, _) in parts {
+        from_row = from_row
+            .filter(|row| start <= *row)
+            .map(|row| row.max(stop));
     }
-    Overlap::None
+    Some(Held { from_row, by })
+}
+
+/// First row of the next file of segment `number` that holds rows from
+/// `from_row` on.
+fn follower(listing: &Listing, number: u64, from_row: u64) -> Option<u64> {
+    let firsts = listing.values().filter_map(|found| match found {
+        Found::Segment(other) if other.segment == number => Some(other.first_row),
+        _ => None,
+    });
+    firsts.filter(|first_row| *first_row >= from_row).min()
 }
 
 /// Two segments that hold the same rows though no batch explains it: somebody

@@ -2,6 +2,10 @@
 //! spool that doesn't go through the code under test.
 #![allow(dead_code)] // every test uses its own part of it
 
+pub mod driver;
+pub mod sim_disk;
+pub mod world;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,28 +33,42 @@ pub fn source() -> Source {
 /// Rows of partition 0 whose resource id is their offset, which tells every row
 /// apart.
 pub fn rows(offsets: std::ops::Range<i64>) -> RecordBatch {
-    let count = (offsets.end - offsets.start) as usize;
-    let ids = UInt64Array::from_iter_values(offsets.clone().map(|offset| offset as u64));
+    let messages: Vec<(i32, i64)> = offsets.map(|offset| (0, offset)).collect();
+    rows_of(&messages)
+}
+
+/// The resource id of the row that this message becomes.
+pub fn id_of(partition: i32, offset: i64) -> u64 {
+    partition as u64 * 1_000_000 + offset as u64
+}
+
+/// One row per message (partition, offset); the resource ids are [`id_of`].
+pub fn rows_of(messages: &[(i32, i64)]) -> RecordBatch {
+    let count = messages.len();
+    let ids = || messages.iter().map(|(p, offset)| id_of(*p, *offset));
     // Numbers that don't compress, so that a few hundred rows fill a small request.
     let noise = |seed: u64| -> ArrayRef {
-        let scatter = move |offset: i64| (offset as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Arc::new(UInt64Array::from_iter_values(offsets.clone().map(scatter)))
+        let scatter = move |id: u64| (id ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Arc::new(UInt64Array::from_iter_values(ids().map(scatter)))
     };
     let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value; count])) };
+    let url = |id: u64| format!("/img/{:08x}.png", (id as u32).wrapping_mul(0x9e37_79b9));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt32Array::from(vec![1_700_000_000; count])),
-        Arc::new(ids),
+        Arc::new(UInt64Array::from_iter_values(ids())),
         noise(1),
         noise(2),
         Arc::new(UInt16Array::from(vec![200; count])),
         text("HIT"),
         text("GET"),
         text("1.2.3.X"),
-        Arc::new(StringArray::from_iter_values(offsets.clone().map(
-            |offset| format!("/img/{:08x}.png", (offset as u32).wrapping_mul(0x9e37_79b9)),
-        ))),
-        Arc::new(Int32Array::from(vec![0; count])),
-        Arc::new(Int64Array::from_iter_values(offsets.clone())),
+        Arc::new(StringArray::from_iter_values(ids().map(url))),
+        Arc::new(Int32Array::from_iter_values(
+            messages.iter().map(|(partition, _)| *partition),
+        )),
+        Arc::new(Int64Array::from_iter_values(
+            messages.iter().map(|(_, offset)| *offset),
+        )),
     ];
     RecordBatch::try_new(schema::segment(), columns).unwrap()
 }

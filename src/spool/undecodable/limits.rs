@@ -269,9 +269,7 @@ impl Keeper {
         let bytes = encode(&file.messages, &file.footer).map_err(io::Error::other)?;
         self.spool
             .publish(Room::Undecodable, &name, &bytes, Access::Private)?;
-        let spool = self.spool.clone();
         if let Some(known) = self.known(number)? {
-            spool.count_bytes(-(known.bytes as i64));
             *known = Known {
                 bytes: bytes.len() as u64,
                 footer: Some(Facts {
@@ -310,14 +308,10 @@ impl Keeper {
         };
         let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');
-        let dir = self.spool.layout().room(Room::Undecodable);
-        let disk = self.spool.disk();
-        disk.append(&self.spool.layout().dropped(), &line)?;
-        disk.remove(&dir.join(name.to_string()))?;
-        disk.sync_dir(&dir)?;
-        if let Some(known) = self.files()?.remove(&number) {
-            self.spool.count_bytes(-(known.bytes as i64));
-        }
+        let journal = self.spool.layout().dropped();
+        self.spool.disk().append(&journal, &line)?;
+        self.spool.remove(Room::Undecodable, &name.to_string())?;
+        self.files()?.remove(&number);
         metrics::counter!("spoolhouse_undecodable_forgotten_total").increment(file.footer.rows);
         Ok(file.footer.rows)
     }
