@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::super::disk::Access;
+use super::super::disk::{self, Access};
 use super::super::footer::{OffsetRange, Source};
 use super::super::layout::{Name, Room};
 use super::super::{Spool, footer};
@@ -306,10 +306,8 @@ impl Keeper {
             bytes: file.messages.iter().map(|message| message.length).sum(),
             digest: &file.digest,
         };
-        let mut line = serde_json::to_vec(&line)?;
-        line.push(b'\n');
         let journal = self.spool.layout().dropped();
-        self.spool.disk().append(&journal, &line)?;
+        disk::append_line(self.spool.disk(), &journal, &serde_json::to_vec(&line)?)?;
         self.spool.remove(Room::Undecodable, &name.to_string())?;
         self.files()?.remove(&number);
         metrics::counter!("spoolhouse_undecodable_forgotten_total").increment(file.footer.rows);
