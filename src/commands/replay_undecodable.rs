@@ -146,16 +146,16 @@ impl Done {
 }
 
 fn print(out: &mut impl Write, done: &Done, dry_run: bool) -> io::Result<()> {
-    let (decoded, still) = if dry_run {
-        ("would decode", "would stay")
-    } else {
-        ("decoded: they go up with the next batches", "stay")
+    let (decoded, still) = match (dry_run, done.counts.decoded) {
+        (true, _) => ("would decode", "would stay"),
+        (false, 0) => ("decoded", "stay"),
+        (false, _) => ("decoded: they go up with the next batches", "stay"),
     };
-    let files = plural(done.files, "file");
+    let messages = plural(done.counts.decoded, "message");
     writeln!(
         out,
-        "{} in {files} {decoded}",
-        plural(done.counts.decoded, "message")
+        "{messages} of {} {decoded}",
+        plural(done.files, "file")
     )?;
     for (reason, messages) in &done.counts.undecodable {
         writeln!(out, "{} {still}: {reason}", plural(*messages, "message"))?;

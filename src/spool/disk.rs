@@ -116,6 +116,19 @@ pub fn relocate(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Appends a line to a journal, durably.
+pub fn append_line(disk: &dyn Disk, path: &Path, line: &[u8]) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(line.len() + 2);
+    // A line that a crash tore must not spoil this one.
+    if matches!(disk.read_end(path, 1), Ok((_, end)) if !end.is_empty() && end != "\n") {
+        bytes.push(b'\n');
+    }
+    bytes.extend_from_slice(line);
+    bytes.push(b'\n');
+    disk.append(path, &bytes)?;
+    disk.sync_dir(parent(path))
+}
+
 /// Replaces a small file in one step: readers see the old or the new content.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();

@@ -240,16 +240,7 @@ impl Intake {
 
     fn append_gap(&self, gap: &impl Serialize) -> io::Result<()> {
         let path = self.spool.layout().gaps();
-        let mut line = Vec::new();
-        // A line that a crash tore must not spoil this one.
-        if matches!(self.spool.disk().read_end(&path, 1), Ok((_, end)) if !end.is_empty() && end != "\n")
-        {
-            line.push(b'\n');
-        }
-        line.extend(serde_json::to_vec(gap)?);
-        line.push(b'\n');
-        self.spool.disk().append(&path, &line)?;
-        self.spool.disk().sync_dir(self.spool.layout().root())
+        disk::append_line(self.spool.disk(), &path, &serde_json::to_vec(gap)?)
     }
 
     /// The segments whose commit is not known to be acknowledged, oldest first.

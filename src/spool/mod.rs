@@ -48,10 +48,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::failpoint;
+
 pub use intake::Intake;
 pub use outlet::Outlet;
-
-use crate::failpoint;
 
 use disk::lock::OwnerLock;
 use disk::{Access, Disk};
@@ -162,7 +162,7 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             done => {
                 done?;
-                if room == Room::Sending {
+                if matches!(room, Room::Sending | Room::Batches) {
                     failpoint::hit("batch.unlinked");
                 }
             }

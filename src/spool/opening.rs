@@ -286,6 +286,25 @@ fn list(
     Ok(listing)
 }
 
+/// Finds out of every replayed segment in `sealed/` whether its source still
+/// holds the messages.
+fn judge_replays(disk: &dyn Disk, layout: &Layout, listing: &mut Listing) -> Result<(), OpenError> {
+    for ((room, _), found) in listing.iter_mut() {
+        let Found::Segment(footer) = found else {
+            continue;
+        };
+        let (Room::Sealed, Some(from)) = (room, &footer.replayed_from) else {
+            continue;
+        };
+        let origin = replay::origin(disk, layout, from).map_err(|source| OpenError::Io {
+            path: layout.room(Room::Undecodable),
+            source,
+        })?;
+        *found = Found::Replayed(footer.clone(), origin);
+    }
+    Ok(())
+}
+
 /// Whether `doubtful/` holds the same bytes under the same name: a move there
 /// that a power cut left half done.
 fn is_aside(
@@ -306,25 +325,6 @@ fn is_aside(
         }
     }
     Ok(false)
-}
-
-/// Finds out of every replayed segment in `sealed/` whether its source still
-/// holds the messages.
-fn judge_replays(disk: &dyn Disk, layout: &Layout, listing: &mut Listing) -> Result<(), OpenError> {
-    for ((room, _), found) in listing.iter_mut() {
-        let Found::Segment(footer) = found else {
-            continue;
-        };
-        let (Room::Sealed, Some(from)) = (room, &footer.replayed_from) else {
-            continue;
-        };
-        let held = replay::held(disk, layout, from).map_err(|source| OpenError::Io {
-            path: layout.room(Room::Undecodable),
-            source,
-        })?;
-        *found = Found::Replayed(footer.clone(), held);
-    }
-    Ok(())
 }
 
 fn examine(

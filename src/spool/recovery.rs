@@ -22,7 +22,7 @@ pub enum Found {
     Segment(SegmentFooter),
     /// A segment in `sealed/` whose rows were undecodable messages before. No
     /// commit decides about it, but whether those messages are still kept.
-    Replayed(SegmentFooter, Held),
+    Replayed(SegmentFooter, Origin),
     /// A batch whose every byte was checked.
     Batch(BatchFooter),
     /// A file of undecodable messages, by its name.
@@ -36,7 +36,7 @@ pub enum Found {
 /// Whether the file of undecodable messages that rows were replayed from
 /// still holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum Origin {
     /// It does: it was not replaced yet.
     Still,
     /// It was replaced or removed.
@@ -45,7 +45,7 @@ pub enum Held {
     Unknown,
 }
 
-impl Held {
+impl Origin {
     /// By the digests of the files in `undecodable/`, `None` for one that
     /// can't be read.
     pub fn find(from: &ReplayedFrom, digest: Option<Option<&str>>) -> Self {
@@ -161,15 +161,15 @@ fn replayed(listing: &mut Listing) -> Vec<Repair> {
         .map(|(place, _)| place.clone())
         .collect();
     for place in places {
-        let Some(Found::Replayed(footer, held)) = listing.remove(&place) else {
+        let Some(Found::Replayed(footer, origin)) = listing.remove(&place) else {
             continue;
         };
         let number = footer.replayed_from.map_or(0, |from| from.undecodable);
         let by = Name::Undecodable { number }.to_string();
-        repairs.push(match held {
-            Held::Still => Repair::Redundant { place, by },
-            Held::NoLonger => Repair::Release(place),
-            Held::Unknown => Repair::SetAside {
+        repairs.push(match origin {
+            Origin::Still => Repair::Redundant { place, by },
+            Origin::NoLonger => Repair::Release(place),
+            Origin::Unknown => Repair::SetAside {
                 place,
                 fault: Fault::ReplayUndecided(by),
             },

@@ -16,7 +16,7 @@ use super::disk::{self, Access, Disk};
 use super::fault::Fault;
 use super::footer::{self, ReplayedFrom};
 use super::layout::{Layout, Name, Room};
-use super::recovery::Held;
+use super::recovery::Origin;
 use super::undecodable::{self, Kept, Undecodable};
 use super::{Spool, digest, segment};
 
@@ -122,20 +122,20 @@ pub fn is_settled(disk: &dyn Disk, layout: &Layout, source: &Source) -> io::Resu
 ///
 /// # Errors
 /// The disk's.
-pub(super) fn held(disk: &dyn Disk, layout: &Layout, from: &ReplayedFrom) -> io::Result<Held> {
+pub(super) fn origin(disk: &dyn Disk, layout: &Layout, from: &ReplayedFrom) -> io::Result<Origin> {
     let name = Name::Undecodable {
         number: from.undecodable,
     };
     let path = layout.file(Room::Undecodable, &name.to_string());
     let metadata = match footer::read_end(disk, &path, FOOTER_GUESS) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held::NoLonger),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::NoLonger),
         read => read?,
     };
     let digest = metadata
         .as_ref()
         .ok()
         .and_then(|metadata| digest::in_footer(metadata));
-    Ok(Held::find(from, Some(digest)))
+    Ok(Origin::find(from, Some(digest)))
 }
 
 /// Replays one file: `decode` says what its messages are now. Every step ends
@@ -179,15 +179,10 @@ pub fn replay(
     spool.state().note_sealed(&footer);
     spool.write_state()?;
 
-    let dir = spool.layout().room(Room::Undecodable);
     match left {
         Some(left) => spool.publish(Room::Undecodable, &source.name, &left, Access::Private)?,
-        None => {
-            spool.disk().remove(&dir.join(source.name()))?;
-            spool.disk().sync_dir(&dir)?;
-        }
+        None => spool.remove(Room::Undecodable, &source.name())?,
     }
-    spool.count_bytes(-(source.bytes as i64));
     let segment = segment.to_string();
     disk::relocate(
         spool.disk(),

@@ -515,10 +515,6 @@ fn coin(draw: &mut ChaCha8Rng) -> bool {
 }
 
 impl Disk for SimDisk {
-    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(u64::MAX)
-    }
-
     fn write(&self, path: &Path, bytes: &[u8], _: Access) -> io::Result<()> {
         self.change(Op::Write(path.into(), Bytes::copy_from_slice(bytes)))
     }
@@ -544,6 +540,10 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.change(Op::SyncDir(path.into()))
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {

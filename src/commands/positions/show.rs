@@ -70,24 +70,22 @@ struct Positions {
 
 /// Prints where every partition stands.
 pub(super) fn positions(out: &mut impl Write, answer: &Answer, json: bool) -> Result<()> {
-    let own = answer.state.as_ref();
-    let latest = own.and_then(|state| state.sources.last());
-    let own_source = latest.map(|known| &known.source);
+    // The topic that was read last.
+    let own = answer.state.as_ref().and_then(|state| state.sources.last());
     let (topic, note, rows): (_, _, Vec<Row>) = match &answer.kafka {
         Ok((source, standings)) => {
             let rows = standings.iter();
             let rows =
                 rows.map(|(partition, standing)| Row::of(*partition, standing, answer.spool));
-            let note = own_source.filter(|own| *own != source).map(|own| {
-                format!("the spool's own positions belong to {own} and don't count for this topic")
+            let other = own.filter(|own| own.source != *source);
+            let note = other.map(|own| {
+                let other = &own.source;
+                format!("the spool last read {other}; its positions there don't count here")
             });
             (Some(source.to_string()), note, rows.collect())
         }
         Err(trouble) => {
-            let own = latest
-                .map(|known| known.positions.clone())
-                .unwrap_or_default();
-            let row = |(partition, position)| Row {
+            let row = |(partition, position): (i32, i64)| Row {
                 partition,
                 position: Some(position),
                 committed: None,
@@ -97,9 +95,10 @@ pub(super) fn positions(out: &mut impl Write, answer: &Answer, json: bool) -> Re
                 next: None,
                 lag: None,
             };
-            let topic = own_source.map(ToString::to_string);
+            let topic = own.map(|own| own.source.to_string());
             let note = format!("{trouble}; only our own positions are known");
-            (topic, Some(note), own.into_iter().map(row).collect())
+            let positions = own.map(|own| own.positions.clone()).unwrap_or_default();
+            (topic, Some(note), positions.into_iter().map(row).collect())
         }
     };
     let positions = Positions {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::super::disk::Access;
+use super::super::disk::{self, Access};
 use super::super::footer::{OffsetRange, Source};
 use super::super::layout::{Name, Room};
 use super::super::{Spool, footer};
@@ -269,9 +269,7 @@ impl Keeper {
         let bytes = encode(&file.messages, &file.footer).map_err(io::Error::other)?;
         self.spool
             .publish(Room::Undecodable, &name, &bytes, Access::Private)?;
-        let spool = self.spool.clone();
         if let Some(known) = self.known(number)? {
-            spool.count_bytes(-(known.bytes as i64));
             *known = Known {
                 bytes: bytes.len() as u64,
                 footer: Some(Facts {
@@ -308,16 +306,10 @@ impl Keeper {
             bytes: file.messages.iter().map(|message| message.length).sum(),
             digest: &file.digest,
         };
-        let mut line = serde_json::to_vec(&line)?;
-        line.push(b'\n');
-        let dir = self.spool.layout().room(Room::Undecodable);
-        let disk = self.spool.disk();
-        disk.append(&self.spool.layout().dropped(), &line)?;
-        disk.remove(&dir.join(name.to_string()))?;
-        disk.sync_dir(&dir)?;
-        if let Some(known) = self.files()?.remove(&number) {
-            self.spool.count_bytes(-(known.bytes as i64));
-        }
+        let journal = self.spool.layout().dropped();
+        disk::append_line(self.spool.disk(), &journal, &serde_json::to_vec(&line)?)?;
+        self.spool.remove(Room::Undecodable, &name.to_string())?;
+        self.files()?.remove(&number);
         metrics::counter!("spoolhouse_undecodable_forgotten_total").increment(file.footer.rows);
         Ok(file.footer.rows)
     }

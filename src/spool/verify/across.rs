@@ -8,7 +8,7 @@ use super::{Finding, Note, finding};
 use crate::spool::fault::Fault;
 use crate::spool::footer::{BatchFooter, Cover, OffsetRange, Source};
 use crate::spool::layout::{Name, Room};
-use crate::spool::recovery::{self, Found, Held, Listing, Place, Repair};
+use crate::spool::recovery::{self, Found, Listing, Origin, Place, Repair};
 
 /// Findings that concern more than one file.
 #[derive(Debug, Default)]
@@ -93,8 +93,8 @@ fn repairs(
             let found = match says {
                 Says::Segment(footer) => match &footer.replayed_from {
                     Some(from) if place.0 == Room::Sealed => {
-                        let held = Held::find(from, digests.get(&from.undecodable).copied());
-                        Found::Replayed(footer.clone(), held)
+                        let origin = Origin::find(from, digests.get(&from.undecodable).copied());
+                        Found::Replayed(footer.clone(), origin)
                     }
                     _ => Found::Segment(footer.clone()),
                 },

@@ -87,6 +87,11 @@ impl House {
         self.dir.path()
     }
 
+    /// Its topic.
+    pub fn topic(&self) -> &str {
+        &self.name
+    }
+
     /// Its spool.
     pub fn spool(&self) -> PathBuf {
         self.dir().join("spool")
