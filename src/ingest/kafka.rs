@@ -185,8 +185,12 @@ impl Consumer {
             .set("bootstrap.servers", &options.brokers)
             .set("group.id", &options.group)
             .set("client.id", "spoolhouse")
-            // Bounds the memory that fetched messages take before we poll them.
-            .set("queued.max.messages.kbytes", "32768")
+            // Bounds the memory that fetched messages take before we poll them;
+            // payloads only, and every message costs as much again.
+            .set("queued.max.messages.kbytes", "8192")
+            // By default a full queue is looked at again only after a second,
+            // in which we would take in nothing.
+            .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "200")
             .set_log_level(RDKafkaLogLevel::Warning);
         if let Some(instance_id) = &instance_id {
