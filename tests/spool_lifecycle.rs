@@ -5,9 +5,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
+use arrow_array::UInt32Array;
 use bytes::Bytes;
 use spoolhouse::spool::opening::OpenError;
 use spoolhouse::spool::outlet::{PackOptions, Rejection};
+use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use support::{count_ids, ids_in, names_in, open_segment, source};
@@ -64,6 +66,36 @@ fn small_segments_are_merged_and_the_rest_of_the_last_goes_back() {
     assert_eq!(stored.len(), 5_000);
     assert!(stored.values().all(|times| *times == 1));
     assert!(ids_in(dir.path(), &["ready", "batches", "sending"]).is_empty());
+}
+
+#[test]
+fn rows_that_compress_to_nothing_are_packed_within_bounded_memory() {
+    const SEGMENTS: i64 = 30;
+    const ROWS: usize = 10_000;
+    const BYTES_MAX: u64 = 8_000;
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let (intake, outlet) = (Intake::new(spool.clone()), Outlet::new(spool));
+    for segment in 0..SEGMENTS {
+        let one = support::rows(segment..segment + 1);
+        let same = UInt32Array::from(vec![0; ROWS]);
+        let rows = arrow_select::take::take_record_batch(&one, &same).unwrap();
+        let mut open = OpenSegment::new().unwrap();
+        open.write(&rows).unwrap();
+        open.cover(0, segment, segment + 1);
+        let finished = intake.finish(open, &source()).unwrap();
+        intake.seal(&finished).unwrap();
+        intake.ready(&finished.footer).unwrap();
+    }
+    let mut packed = 0;
+    while let Some(batch) = outlet.next(&pack(BYTES_MAX)).unwrap() {
+        // At least 60 bytes a row; the last segment may reach past the limit.
+        let memory = batch.footer.rows * 60;
+        assert!(memory <= BYTES_MAX * 32 + ROWS as u64 * 200, "{memory}");
+        packed += batch.footer.rows;
+        outlet.stored(&batch).unwrap();
+    }
+    assert_eq!(packed, SEGMENTS as u64 * ROWS as u64);
 }
 
 #[test]

@@ -26,12 +26,12 @@ use crate::spool::segment::Finished;
 /// How long one poll waits for a message.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Messages taken in between two looks at everything else.
-const BURST: usize = 1_000;
-
 /// How long to wait before what failed is tried again: short beside the
 /// broker's retention, long beside a round trip.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long one poll waits where it is the answer to a commit that we wait for.
+const POLL_FOR_ANSWER: Duration = Duration::from_millis(10);
 
 /// How long a revocation or a shutdown waits for the last commit.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
@@ -83,7 +83,7 @@ pub fn run(options: Options, intake: Intake, stop: &CancellationToken) -> Result
         intake,
         assignment: None,
         to_take_up: None,
-        out_of_range: false,
+        is_lost: false,
         identity: IdentityWatch::new(Instant::now()),
         unsaved: None,
         commits: Commits::default(),
@@ -110,8 +110,8 @@ struct Ingest<'c> {
     assignment: Option<Assignment>,
     /// Partitions that were given to us and are not being read yet.
     to_take_up: Option<Vec<i32>>,
-    /// A position is outside its log: start anew before anything else.
-    out_of_range: bool,
+    /// It is not certain what is read next: start anew before anything else.
+    is_lost: bool,
     /// Whether the topic is still the one that we read.
     identity: IdentityWatch,
     /// A closed window that the disk has not taken yet.
@@ -125,35 +125,44 @@ struct Ingest<'c> {
 }
 
 impl Ingest<'_> {
-    /// Takes in what is there, up to [`BURST`] messages.
+    /// Takes in what is there.
     fn take_burst(&mut self) -> Result<(), IngestError> {
-        let mut patience = POLL;
-        for _ in 0..BURST {
-            match self.consumer.poll(patience)? {
-                Polled::Message(message) => self.take(&message)?,
-                Polled::OutOfRange => self.out_of_range = true,
+        let polled = self.consumer.poll(POLL)?;
+        // One look at the clock serves the whole burst.
+        let now = Instant::now();
+        let mut any_taken = false;
+        for polled in polled {
+            match polled {
+                Polled::Message(message) => any_taken |= self.take(&message, now)?,
+                Polled::OutOfRange => self.is_lost = true,
+                Polled::Astray(partition) => {
+                    let partition = format!("partition {partition}");
+                    self.complaint.say("a message out of order", &partition);
+                    self.is_lost = true;
+                }
                 Polled::Trouble(code) => self.complaint.say("Kafka", &code),
-                Polled::Nothing => break,
             }
-            patience = Duration::ZERO;
+        }
+        if any_taken {
+            self.identity.message_taken(now);
         }
         Ok(())
     }
 
-    fn take(&mut self, message: &kafka::Message<'_>) -> Result<(), IngestError> {
+    /// Takes a message into the window; whether it is one that we wait for.
+    fn take(&mut self, message: &kafka::Message, now: Instant) -> Result<bool, IngestError> {
         let Some(position) = self
             .assignment
             .as_mut()
             .and_then(|assignment| assignment.positions.get_mut(&message.partition()))
         else {
-            return Ok(()); // left over from an assignment that is gone
+            return Ok(false); // left over from an assignment that is gone
         };
         let offset = message.offset();
         if offset < *position {
             metrics::counter!("spoolhouse_redelivered_total").increment(1);
-            return Ok(());
+            return Ok(false);
         }
-        let now = Instant::now();
         self.window.take(
             message.partition(),
             *position,
@@ -161,9 +170,8 @@ impl Ingest<'_> {
             message.payload(),
             now,
         )?;
-        self.identity.message_taken(now);
         *position = offset + 1;
-        Ok(())
+        Ok(true)
     }
 
     fn answer(&mut self, event: Event) -> Result<(), IngestError> {
@@ -289,7 +297,7 @@ impl Ingest<'_> {
                 self.assignment = Some(assignment);
                 self.commits = commits;
                 self.paused = false;
-                self.out_of_range = false;
+                self.is_lost = false;
                 self.identity = IdentityWatch::new(Instant::now());
                 self.commit(now);
             }
@@ -337,19 +345,19 @@ impl Ingest<'_> {
     /// After a position fell out of its log: seal what came before the gap, so
     /// that no segment claims offsets that were never read, then start anew.
     fn start_anew(&mut self, now: Instant) -> Result<(), IngestError> {
-        if !self.out_of_range || self.unsaved.is_some() {
+        if !self.is_lost || self.unsaved.is_some() {
             return Ok(());
         }
         if !self.window.is_empty() {
             return self.close_window();
         }
         let Some(assignment) = &mut self.assignment else {
-            self.out_of_range = false;
+            self.is_lost = false;
             return Ok(());
         };
         match start_anew(self.consumer, &self.intake, assignment) {
             Ok(()) => {
-                self.out_of_range = false;
+                self.is_lost = false;
                 self.paused = false;
             }
             Err(trouble) => {
@@ -378,7 +386,7 @@ impl Ingest<'_> {
         }
         while self.commits.any_waiting() && Instant::now() < deadline {
             // Messages that arrive now are read again after the next assignment.
-            self.consumer.poll(POLL)?;
+            self.consumer.poll(POLL_FOR_ANSWER)?;
             while let Some(event) = self.consumer.event() {
                 match event {
                     Event::Committed(offsets) => {

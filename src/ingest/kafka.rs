@@ -8,6 +8,7 @@
 pub mod topic_id;
 
 mod context;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::ptr;
@@ -26,8 +27,10 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-use context::Context;
 pub use context::Event;
+use context::{Context, code_of};
+pub use queue::Message;
+use queue::Queue;
 
 use super::handover::{Committed, Log, Signature};
 use crate::spool::footer::Source;
@@ -71,40 +74,33 @@ pub enum FatalError {
 
 /// What polling brought.
 #[derive(Debug)]
-pub enum Polled<'c> {
+pub enum Polled {
     /// A message.
-    Message(Message<'c>),
+    Message(Message),
     /// A partition's position is not in its log any more.
     OutOfRange,
+    /// A message of this partition came by another way than the others, so their
+    /// order is not certain. It is dropped: read on from our position.
+    Astray(i32),
     /// Trouble that the client deals with by itself.
     Trouble(RDKafkaErrorCode),
-    /// Nothing, or an event.
-    Nothing,
 }
 
-/// A message in the client's memory.
-#[derive(Debug)]
-pub struct Message<'c>(rdkafka::message::BorrowedMessage<'c>);
-
-impl Message<'_> {
-    /// Its partition.
-    pub fn partition(&self) -> i32 {
-        self.0.partition()
-    }
-
-    /// Its offset.
-    pub fn offset(&self) -> i64 {
-        self.0.offset()
-    }
-
-    /// Its value; `None` for a message without one.
-    pub fn payload(&self) -> Option<&[u8]> {
-        self.0.payload()
+impl Polled {
+    fn of_trouble(code: RDKafkaErrorCode) -> Self {
+        match code {
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                Self::OutOfRange
+            }
+            code => Self::Trouble(code),
+        }
     }
 }
 
 /// The consumer of one topic.
 pub struct Consumer {
+    // Goes before the client does.
+    messages: Queue,
     client: BaseConsumer<Context>,
     events: Receiver<Event>,
     options: Options,
@@ -203,38 +199,50 @@ impl Consumer {
             config.set(name, value);
         }
         let (context, events) = Context::new();
+        let client = config.create_with_context(context)?;
+        let no_memory = || KafkaError::ClientCreation("out of memory".to_owned());
         Ok(Self {
-            client: config.create_with_context(context)?,
+            messages: Queue::new(&client).ok_or_else(no_memory)?,
+            client,
             events,
             options,
         })
     }
 
-    /// Waits up to `timeout` for a message. Must be called at least every few
-    /// minutes, also while paused, or the group takes our partitions away.
+    /// Waits up to `timeout` for messages and gives out what is there, in order
+    /// per partition. Must be called at least every few minutes, also while
+    /// paused, or the group takes our partitions away.
     ///
     /// # Errors
     /// [`FatalError`] if the client can't go on.
-    pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, FatalError> {
-        match self.client.poll(timeout) {
-            None => Ok(Polled::Nothing),
-            Some(Ok(message)) => Ok(Polled::Message(Message(message))),
+    pub fn poll(&self, timeout: Duration) -> Result<Vec<Polled>, FatalError> {
+        let mut polled = Vec::new();
+        // The client's own business: rebalances, commits, errors.
+        match self.client.poll(Duration::ZERO) {
+            None => {}
+            Some(Ok(message)) => polled.push(Polled::Astray(message.partition())),
             Some(Err(KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId))) => {
-                Err(FatalError::Fenced {
+                return Err(FatalError::Fenced {
                     group: self.options.group.clone(),
                     instance_id: self.options.instance_id.clone(),
-                })
+                });
             }
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(FatalError::GaveUp(code)),
-            Some(Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-            ))) => Ok(Polled::OutOfRange),
-            Some(Err(error)) => Ok(Polled::Trouble(
-                error
-                    .rdkafka_error_code()
-                    .unwrap_or(RDKafkaErrorCode::Unknown),
-            )),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                return Err(FatalError::GaveUp(code));
+            }
+            Some(Err(error)) => polled.push(Polled::of_trouble(code_of(&error))),
         }
+        let timeout = if polled.is_empty() {
+            timeout
+        } else {
+            Duration::ZERO
+        };
+        let messages = self.messages.take(timeout).into_iter();
+        polled.extend(messages.map(|message| match message.trouble() {
+            Some(code) => Polled::of_trouble(code),
+            None => Polled::Message(message),
+        }));
+        Ok(polled)
     }
 
     /// The next event, if one happened.
@@ -310,6 +318,9 @@ impl Consumer {
     /// # Errors
     /// The client's.
     pub fn assign(&self, starts: &BTreeMap<i32, i64>) -> KafkaResult<()> {
+        let partitions = starts.keys().copied();
+        self.messages
+            .receive(&self.client, &self.options.topic, partitions);
         let starts = starts
             .iter()
             .map(|(p, offset)| (*p, Offset::Offset(*offset)));

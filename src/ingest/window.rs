@@ -20,6 +20,10 @@ const RUN_ROWS: usize = 8_192;
 /// … or of this many bytes, if that is less.
 const RUN_BYTES: usize = 1 << 20;
 
+/// A window is sealed as well once its rows take so many times the roll size in
+/// memory, since whoever reads the segment holds them: logs take 4 to 12 times.
+const MEMORY_PER_ROLL_BYTE: u64 = 16;
+
 /// When a window is sealed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -35,6 +39,8 @@ pub struct Window {
     columns: Columns,
     segment: OpenSegment,
     opened: Option<Instant>,
+    /// Bytes that the rows handed to the encoder took.
+    memory: u64,
     counts: Counts,
 }
 
@@ -59,6 +65,7 @@ impl Window {
             columns: Columns::new(),
             segment: OpenSegment::new()?,
             opened: None,
+            memory: 0,
             counts: Counts::default(),
         })
     }
@@ -121,6 +128,7 @@ impl Window {
         };
         now.duration_since(opened) >= limits.roll_after
             || self.segment.bytes() as u64 >= limits.roll_bytes
+            || self.memory >= limits.roll_bytes.saturating_mul(MEMORY_PER_ROLL_BYTE)
     }
 
     /// Ends the window: the segment to seal, and what it counted.
@@ -136,6 +144,41 @@ impl Window {
         if self.columns.is_empty() {
             return Ok(());
         }
+        self.memory += self.columns.bytes() as u64;
         self.segment.write(&self.columns.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::produce::message::Fields;
+
+    #[test]
+    fn rows_that_compress_to_nothing_are_bounded_by_the_memory_they_take() {
+        const URL_BYTES: usize = 1_000;
+        const MEMORY_MAX: u64 = 34 << 20;
+        let limits = Limits {
+            roll_after: Duration::MAX,
+            roll_bytes: 2 << 20,
+        };
+        let message = Fields {
+            url: &[b'/'; URL_BYTES],
+            ..Fields::default()
+        };
+        let message = message.encode(capnp::message::HeapAllocator::new());
+        let mut window = Window::new().unwrap();
+        let mut rows = 0;
+        let now = Instant::now();
+        while !window.is_due(&limits, now) {
+            window.take(0, rows, rows + 1, Some(&message), now).unwrap();
+            rows += 1;
+        }
+        assert!(
+            (window.segment.bytes() as u64) < limits.roll_bytes,
+            "they should compress"
+        );
+        let memory = rows as u64 * URL_BYTES as u64;
+        assert!(memory <= MEMORY_MAX, "{memory} bytes of texts");
     }
 }

@@ -1,31 +1,28 @@
 //! Upload's door out of the spool.
 //!
 //! A batch is frozen before it is sent and removed only when it is stored.
-//! Packing publishes the batch, then what is left of a partly used segment,
-//! then unlinks the sources, then syncs: a crash at any point leaves every row
-//! in at least one file, and recovery knows which of two is redundant.
+//! After an error nothing is given out before the spool was mended: only a look
+//! at the disk tells how far the change came.
+
+mod freeze;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use arrow_array::RecordBatch;
-use arrow_select::concat::concat_batches;
 use bytes::Bytes;
 use serde::Serialize;
+
+use freeze::{BYTES_PER_ROW_FIRST, Packed};
 
 use super::disk::{self, Access};
 use super::fault::Fault;
 use super::footer::BatchFooter;
 use super::layout::{Name, Room, error_sidecar};
 use super::packing::{self, Fit};
-use super::read::{self, Segment};
-use super::{Spool, batch, digest, schema, segment};
+use super::{Spool, batch, digest, read, schema};
 use crate::failpoint;
-
-/// Bytes per row that the first packing reckons with.
-const BYTES_PER_ROW_FIRST: f64 = 24.0;
 
 /// Upload's door.
 #[derive(Debug)]
@@ -126,7 +123,7 @@ impl Outlet {
     fn find(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
         for room in [Room::Sending, Room::Batches] {
             for name in self.names(room)? {
-                if let Some(batch) = self.load(room, &name)? {
+                if let Some(batch) = self.read(room, &name)? {
                     return Ok(Some(batch));
                 }
             }
@@ -261,7 +258,7 @@ impl Outlet {
         Ok(names)
     }
 
-    fn load(&self, room: Room, name: &Name) -> io::Result<Option<Batch>> {
+    fn read(&self, room: Room, name: &Name) -> io::Result<Option<Batch>> {
         let path = self.spool.layout().file(room, &name.to_string());
         let bytes = self.spool.disk().read(&path)?;
         let footer = match read::batch(name, &bytes, self.spool.id()) {
@@ -292,163 +289,6 @@ impl Outlet {
         )
     }
 
-    fn pack(&self, options: &PackOptions) -> io::Result<Packed> {
-        let mut bytes_per_row = *self
-            .bytes_per_row
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut sources = Vec::new();
-        let mut names = self.ready_names()?.into_iter();
-        loop {
-            let wanted = (options.bytes_max as f64 / bytes_per_row).ceil() as u64;
-            let loaded_all = self.load_more(&mut sources, &mut names, wanted)?;
-            let available: u64 = sources
-                .iter()
-                .map(|source: &Segment| source.footer.rows)
-                .sum();
-            if available == 0 {
-                self.remove_sources(&sources)?;
-                return Ok(Packed::Nothing);
-            }
-            let rows = join(&sources)?;
-            let fit = packing::fit(available, wanted, options.bytes_max, |taken| {
-                let footer = self.footer(&sources, taken, options);
-                batch::encode(&rows.slice(0, taken as usize), &footer)
-            });
-            match fit.map_err(io::Error::other)? {
-                Fit::Rows(taken, bytes) => {
-                    bytes_per_row = bytes.len() as f64 / taken as f64;
-                    // Small files have a large share of footer: more may fit than that says.
-                    let room_left = (bytes.len() as u64) < options.bytes_max * 97 / 100;
-                    if taken == available && room_left && !loaded_all {
-                        continue;
-                    }
-                    *self
-                        .bytes_per_row
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner) = bytes_per_row;
-                    let name = self.freeze(Room::Batches, &sources, taken, &rows, &bytes)?;
-                    return Ok(self
-                        .load(Room::Batches, &name)?
-                        .map_or(Packed::Nothing, |batch| Packed::Batch(Box::new(batch))));
-                }
-                Fit::Nothing(bytes) => {
-                    let first = &sources[0].footer;
-                    let name = name_of(first.segment, &bytes);
-                    self.explain_too_large(&name, bytes.len(), options.bytes_max)?;
-                    self.freeze(Room::Rejected, &sources, 1, &rows, &bytes)?;
-                    return Ok(Packed::OneRowTooLarge);
-                }
-            }
-        }
-    }
-
-    fn ready_names(&self) -> io::Result<Vec<Name>> {
-        let _guard = self.spool.handover();
-        // A segment whose move could not be synced may come back in `sealed/`
-        // when the power goes: what is packed has left it for good.
-        for room in [Room::Ready, Room::Sealed] {
-            self.spool
-                .disk()
-                .sync_dir(&self.spool.layout().room(room))?;
-        }
-        self.names(Room::Ready)
-    }
-
-    /// Loads segments of one source until there are a few more than `wanted`
-    /// rows; whether there are no more to load.
-    fn load_more(
-        &self,
-        sources: &mut Vec<Segment>,
-        names: &mut std::vec::IntoIter<Name>,
-        wanted: u64,
-    ) -> io::Result<bool> {
-        let enough = wanted + wanted / 8;
-        while sources.iter().map(|source| source.footer.rows).sum::<u64>() < enough {
-            let Some(name) = names.next() else {
-                return Ok(true);
-            };
-            let text = name.to_string();
-            let path = self.spool.layout().file(Room::Ready, &text);
-            match read::segment(&name, self.spool.disk().read(&path)?, self.spool.id()) {
-                Err(fault) => self.spool.set_aside(Room::Ready, &text, &fault)?,
-                Ok(next) => {
-                    let other_topic = sources
-                        .first()
-                        .is_some_and(|first| first.footer.source != next.footer.source);
-                    if other_topic {
-                        // A batch speaks of one topic; this segment opens the next batch.
-                        *names = Vec::new().into_iter();
-                        return Ok(true);
-                    }
-                    sources.push(next);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn footer(&self, sources: &[Segment], rows: u64, options: &PackOptions) -> BatchFooter {
-        let taken = packing::take(sources, rows);
-        BatchFooter {
-            spool: self.spool.id(),
-            rows,
-            source: sources[0].footer.source.clone(),
-            covers: packing::covers(sources, &taken),
-            offsets: packing::offsets(sources, &taken),
-            settings: options.settings.clone(),
-            split_from: None,
-        }
-    }
-
-    /// Publishes a batch, then what is left, then unlinks the sources, then syncs.
-    fn freeze(
-        &self,
-        room: Room,
-        sources: &[Segment],
-        rows: u64,
-        all_rows: &RecordBatch,
-        bytes: &Bytes,
-    ) -> io::Result<Name> {
-        let name = name_of(sources[0].footer.segment, bytes);
-        self.spool.publish(room, &name, bytes, Access::Shared)?;
-        let taken = packing::take(sources, rows);
-        if let Some((last, part)) = taken.last()
-            && part.end < sources[*last].footer.rows
-        {
-            let rest = packing::remainder(&sources[*last], part.end);
-            let left = all_rows.slice(rows as usize, rest.rows as usize);
-            let file = segment::encode(&rest, &left).map_err(io::Error::other)?;
-            let rest_name = Name::Segment {
-                number: rest.segment,
-                first_row: rest.first_row,
-            };
-            self.spool
-                .publish(Room::Ready, &rest_name, &file, Access::Shared)?;
-        }
-        self.remove_sources(&sources[..taken.len()])?;
-        Ok(name)
-    }
-
-    fn remove_sources(&self, sources: &[Segment]) -> io::Result<()> {
-        if sources.is_empty() {
-            return Ok(());
-        }
-        let dir = self.spool.layout().room(Room::Ready);
-        for source in sources {
-            let name = Name::Segment {
-                number: source.footer.segment,
-                first_row: source.footer.first_row,
-            };
-            let path = dir.join(name.to_string());
-            self.spool
-                .counting(&path, || self.spool.disk().remove(&path))?;
-            failpoint::hit("sources.one-unlinked");
-        }
-        failpoint::hit("sources.unlinked");
-        self.spool.disk().sync_dir(&dir)
-    }
-
     fn explain_too_large(&self, name: &Name, bytes: usize, bytes_max: u64) -> io::Result<()> {
         let message = format!(
             "one row takes {bytes} bytes, and a request holds {bytes_max}: \
@@ -466,22 +306,9 @@ impl Outlet {
     }
 }
 
-enum Packed {
-    Batch(Box<Batch>),
-    OneRowTooLarge,
-    Nothing,
-}
-
 fn name_of(number: u64, bytes: &[u8]) -> Name {
     Name::Batch {
         number,
         digest: digest::of(bytes),
     }
-}
-
-/// All rows of `sources`, in order. Columns of the message's origin stay: a
-/// remainder needs them.
-fn join(sources: &[Segment]) -> io::Result<RecordBatch> {
-    let chunks: Vec<&RecordBatch> = sources.iter().map(|source| &source.rows).collect();
-    concat_batches(&schema::segment(), chunks).map_err(io::Error::other)
 }

@@ -13,6 +13,12 @@ use super::footer::{self, BatchFooter, Footer, SegmentFooter};
 use super::layout::Name;
 use super::schema;
 
+/// Rows that are read at once where a whole file is wanted.
+const ROWS_AT_ONCE: usize = 1 << 20;
+
+/// Rows that are read at once where they are looked at and let go.
+const CHUNK_ROWS: usize = 4_096;
+
 /// A segment, checked and read.
 #[derive(Clone, Debug)]
 pub struct Segment {
@@ -27,6 +33,11 @@ pub fn segment(name: &Name, bytes: Bytes, spool: Uuid) -> Result<Segment, Fault>
     digest::check(&bytes)?;
     let footer = segment_footer(name, &footer::parse(&bytes)?, spool)?;
     let rows = rows(bytes, schema::segment())?;
+    let held = rows.num_rows() as u64;
+    if held != footer.rows {
+        let said = footer.rows;
+        return Err(Fault::Rows { said, held });
+    }
     Ok(Segment { footer, rows })
 }
 
@@ -72,12 +83,21 @@ pub fn segment_footer(
 
 /// Reads every row of a file whose columns must be exactly those of `schema`.
 pub fn rows(bytes: Bytes, schema: SchemaRef) -> Result<RecordBatch, Fault> {
-    let chunks = chunks(bytes, &schema)?.collect::<Result<Vec<_>, _>>()?;
+    // In one piece, which is then not copied.
+    let chunks = chunks_of(ROWS_AT_ONCE, bytes, &schema)?.collect::<Result<Vec<_>, _>>()?;
     concat_batches(&schema, &chunks).map_err(|error| Fault::Parquet(error.to_string()))
 }
 
 /// As [`rows`], a few thousand at a time.
 pub fn chunks(
+    bytes: Bytes,
+    schema: &SchemaRef,
+) -> Result<impl Iterator<Item = Result<RecordBatch, Fault>>, Fault> {
+    chunks_of(CHUNK_ROWS, bytes, schema)
+}
+
+fn chunks_of(
+    rows: usize,
     bytes: Bytes,
     schema: &SchemaRef,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, Fault>>, Fault> {
@@ -93,6 +113,9 @@ pub fn chunks(
             .collect();
         return Err(Fault::Schema(names.join(", ")));
     }
-    let chunks = builder.build().map_err(Fault::parquet)?;
+    let chunks = builder
+        .with_batch_size(rows)
+        .build()
+        .map_err(Fault::parquet)?;
     Ok(chunks.map(|rows| rows.map_err(|error| Fault::Parquet(error.to_string()))))
 }

@@ -116,7 +116,8 @@ impl ConsumerContext for Context {
     }
 }
 
-fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
+/// The code of an error, if it has one.
+pub(super) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
     error
         .rdkafka_error_code()
         .unwrap_or(RDKafkaErrorCode::Unknown)

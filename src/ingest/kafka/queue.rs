@@ -1,0 +1,155 @@
+//! Messages by the batch: one crossing into librdkafka for many of them, where
+//! the bindings' own poll makes several for each.
+//!
+//! Partitions lead into a queue of our own instead of the consumer's. They are
+//! turned there before they are assigned, so that the messages of a partition
+//! all come one way and in order.
+
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::time::Duration;
+
+use rdkafka::bindings::{
+    rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_t,
+    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_partition,
+    rd_kafka_queue_new, rd_kafka_queue_t,
+};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+
+/// Messages that are taken out at once.
+const BATCH: usize = 1_000;
+
+/// A message in the client's memory.
+#[derive(Debug)]
+pub struct Message(NonNull<rd_kafka_message_t>);
+
+impl Message {
+    fn raw(&self) -> &rd_kafka_message_t {
+        // SAFETY: librdkafka gave it to us, and only our drop gives it back.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Its partition.
+    pub fn partition(&self) -> i32 {
+        self.raw().partition
+    }
+
+    /// Its offset.
+    pub fn offset(&self) -> i64 {
+        self.raw().offset
+    }
+
+    /// Its value; `None` for a message without one.
+    pub fn payload(&self) -> Option<&[u8]> {
+        let raw = self.raw();
+        let start = NonNull::new(raw.payload)?.cast();
+        // SAFETY: librdkafka keeps `len` bytes there as long as the message lives.
+        Some(unsafe { slice::from_raw_parts(start.as_ptr(), raw.len) })
+    }
+
+    /// What it says instead, if it is no message but trouble.
+    pub(super) fn trouble(&self) -> Option<RDKafkaErrorCode> {
+        let code = RDKafkaErrorCode::from(self.raw().err);
+        (code != RDKafkaErrorCode::NoError).then_some(code)
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // SAFETY: given back exactly once.
+        unsafe { rd_kafka_message_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// A queue of librdkafka: our own, or a partition's.
+#[derive(Debug)]
+struct Handle(NonNull<rd_kafka_queue_t>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: our reference, given back once; the client is still alive.
+        unsafe { rd_kafka_queue_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// Where the messages of all our partitions arrive.
+#[derive(Debug)]
+pub(super) struct Queue {
+    own: Handle,
+    partitions: RefCell<Vec<Handle>>,
+}
+
+impl Queue {
+    /// A queue of `client`; `None` if there is no memory. It must go before the
+    /// client does.
+    pub(super) fn new<C: ConsumerContext>(client: &BaseConsumer<C>) -> Option<Self> {
+        // SAFETY: the client is alive.
+        let own = NonNull::new(unsafe { rd_kafka_queue_new(client.client().native_ptr()) })?;
+        Some(Self {
+            own: Handle(own),
+            partitions: RefCell::default(),
+        })
+    }
+
+    /// Turns partitions here that are about to be assigned, and only those.
+    pub(super) fn receive<C: ConsumerContext>(
+        &self,
+        client: &BaseConsumer<C>,
+        topic: &str,
+        partitions: impl Iterator<Item = i32>,
+    ) {
+        // A topic's name with a NUL in it was refused when we subscribed.
+        let topic = CString::new(topic).unwrap_or_default();
+        let handles = partitions.filter_map(|partition| {
+            // SAFETY: client and topic outlive the call.
+            let queue = unsafe {
+                let rk = client.client().native_ptr();
+                rd_kafka_queue_get_partition(rk, topic.as_ptr(), partition)
+            };
+            NonNull::new(queue).map(Handle)
+        });
+        self.partitions.replace(handles.collect());
+        self.turn();
+    }
+
+    /// Turns our partitions here. librdkafka undoes that some time after an
+    /// assignment, when it stops what was assigned before; what arrived in
+    /// between stays with the partition and comes along now, in order.
+    fn turn(&self) {
+        for partition in self.partitions.borrow().iter() {
+            // SAFETY: both are alive; librdkafka takes a reference of its own.
+            unsafe { rd_kafka_queue_forward(partition.0.as_ptr(), self.own.0.as_ptr()) }
+        }
+    }
+
+    /// What is there, up to [`BATCH`] messages in order; waits up to `timeout`
+    /// for the first.
+    pub(super) fn take(&self, timeout: Duration) -> Vec<Message> {
+        self.turn();
+        // librdkafka would wait until a batch is full: wait for one, take the rest.
+        let mut batch = self.batch(BATCH, Duration::ZERO);
+        if batch.is_empty() && !timeout.is_zero() {
+            batch = self.batch(1, timeout);
+        }
+        batch
+    }
+
+    fn batch(&self, size: usize, timeout: Duration) -> Vec<Message> {
+        let mut raw = vec![ptr::null_mut(); size];
+        let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: `raw` has room for `size` pointers; the first `count` are ours now.
+        let count = unsafe {
+            rd_kafka_consume_batch_queue(self.own.0.as_ptr(), timeout, raw.as_mut_ptr(), size)
+        };
+        // It is negative only for queues that are none of a consumer's.
+        let count = usize::try_from(count).unwrap_or(0);
+        raw.truncate(count);
+        raw.into_iter()
+            .filter_map(NonNull::new)
+            .map(Message)
+            .collect()
+    }
+}

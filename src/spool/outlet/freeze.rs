@@ -1,0 +1,231 @@
+//! Freezes the next batch out of the oldest segments.
+//!
+//! The order is the invariant: the batch is published, then what is left of a
+//! partly used segment, then the sources are unlinked, then the directory is
+//! synced. A crash at any point leaves every row in at least one file, and
+//! recovery knows which of two is redundant. Memory is bounded by the body
+//! limit, however well the rows compress.
+
+use std::io;
+use std::sync::PoisonError;
+use std::vec;
+
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use bytes::Bytes;
+
+use super::{Batch, Outlet, PackOptions, name_of};
+use crate::failpoint;
+use crate::spool::disk::Access;
+use crate::spool::footer::BatchFooter;
+use crate::spool::layout::{Name, Room};
+use crate::spool::packing::{self, Fit};
+use crate::spool::read::{self, Segment};
+use crate::spool::{batch, schema, segment};
+
+/// Bytes per row that the first packing reckons with.
+pub(super) const BYTES_PER_ROW_FIRST: f64 = 24.0;
+
+/// No more segments are read once their rows take so many times the body limit
+/// in memory; logs take 8 to 16 times.
+const MEMORY_PER_BODY_BYTE: u64 = 32;
+
+/// What packing came to.
+pub(super) enum Packed {
+    /// A batch, published in `batches/`.
+    Batch(Box<Batch>),
+    /// The oldest row fits into no request; it is in `rejected/` now.
+    OneRowTooLarge,
+    /// No segment waits.
+    Nothing,
+}
+
+/// Segments on their way into a batch, and those that may follow.
+struct Sources {
+    segments: Vec<Segment>,
+    names: vec::IntoIter<Name>,
+    /// Bytes that the segments' rows take.
+    memory: u64,
+}
+
+impl Sources {
+    fn rows(&self) -> u64 {
+        self.segments.iter().map(|source| source.footer.rows).sum()
+    }
+}
+
+impl Outlet {
+    pub(super) fn pack(&self, options: &PackOptions) -> io::Result<Packed> {
+        let mut bytes_per_row = *self
+            .bytes_per_row
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut sources = Sources {
+            segments: Vec::new(),
+            names: self.ready_names()?.into_iter(),
+            memory: 0,
+        };
+        loop {
+            let wanted = (options.bytes_max as f64 / bytes_per_row).ceil() as u64;
+            // A few more, should they turn out smaller than the last ones.
+            let enough = wanted + wanted / 8;
+            let memory_max = options.bytes_max.saturating_mul(MEMORY_PER_BODY_BYTE);
+            let loaded_all = self.load(&mut sources, enough, memory_max)?;
+            let segments = &sources.segments;
+            if sources.rows() == 0 {
+                self.remove_sources(segments)?;
+                return Ok(Packed::Nothing);
+            }
+            let rows = join(segments, enough)?;
+            let available = rows.num_rows() as u64;
+            let fit = packing::fit(available, wanted, options.bytes_max, |taken| {
+                let footer = self.batch_footer(segments, taken, options);
+                batch::encode(&rows.slice(0, taken as usize), &footer)
+            });
+            drop(rows);
+            match fit.map_err(io::Error::other)? {
+                Fit::Rows(taken, bytes) => {
+                    bytes_per_row = bytes.len() as f64 / taken as f64;
+                    // Small files have a large share of footer: more may fit than that says.
+                    let room_left = (bytes.len() as u64) < options.bytes_max * 97 / 100;
+                    let more = !loaded_all || available < sources.rows();
+                    if taken == available && room_left && more {
+                        continue;
+                    }
+                    *self
+                        .bytes_per_row
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner) = bytes_per_row;
+                    let name = self.freeze(Room::Batches, segments, taken, &bytes)?;
+                    return Ok(self
+                        .read(Room::Batches, &name)?
+                        .map_or(Packed::Nothing, |batch| Packed::Batch(Box::new(batch))));
+                }
+                Fit::Nothing(bytes) => {
+                    let name = name_of(segments[0].footer.segment, &bytes);
+                    self.explain_too_large(&name, bytes.len(), options.bytes_max)?;
+                    self.freeze(Room::Rejected, segments, 1, &bytes)?;
+                    return Ok(Packed::OneRowTooLarge);
+                }
+            }
+        }
+    }
+
+    fn ready_names(&self) -> io::Result<Vec<Name>> {
+        let _guard = self.spool.handover();
+        // A segment whose move could not be synced may come back in `sealed/`
+        // when the power goes: what is packed has left it for good.
+        for room in [Room::Ready, Room::Sealed] {
+            self.spool
+                .disk()
+                .sync_dir(&self.spool.layout().room(room))?;
+        }
+        self.names(Room::Ready)
+    }
+
+    /// Reads segments of one topic until there are `enough` rows or they take
+    /// `memory_max` bytes; whether there is none left that the batch could take.
+    fn load(&self, sources: &mut Sources, enough: u64, memory_max: u64) -> io::Result<bool> {
+        while sources.rows() < enough {
+            if sources.memory >= memory_max {
+                return Ok(true);
+            }
+            let Some(name) = sources.names.next() else {
+                return Ok(true);
+            };
+            let text = name.to_string();
+            let path = self.spool.layout().file(Room::Ready, &text);
+            match read::segment(&name, self.spool.disk().read(&path)?, self.spool.id()) {
+                Err(fault) => self.spool.set_aside(Room::Ready, &text, &fault)?,
+                Ok(next) => {
+                    let other_topic = sources
+                        .segments
+                        .first()
+                        .is_some_and(|first| first.footer.source != next.footer.source);
+                    if other_topic {
+                        // A batch speaks of one topic; this segment opens the next batch.
+                        sources.names = Vec::new().into_iter();
+                        return Ok(true);
+                    }
+                    sources.memory += next.rows.get_array_memory_size() as u64;
+                    sources.segments.push(next);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn batch_footer(&self, sources: &[Segment], rows: u64, options: &PackOptions) -> BatchFooter {
+        let taken = packing::take(sources, rows);
+        BatchFooter {
+            spool: self.spool.id(),
+            rows,
+            source: sources[0].footer.source.clone(),
+            covers: packing::covers(sources, &taken),
+            offsets: packing::offsets(sources, &taken),
+            settings: options.settings.clone(),
+            split_from: None,
+        }
+    }
+
+    /// Publishes the first `rows` rows as a batch, then what is left of the last
+    /// segment, then unlinks the sources, then syncs.
+    fn freeze(
+        &self,
+        room: Room,
+        sources: &[Segment],
+        rows: u64,
+        bytes: &Bytes,
+    ) -> io::Result<Name> {
+        let name = name_of(sources[0].footer.segment, bytes);
+        self.spool.publish(room, &name, bytes, Access::Shared)?;
+        let taken = packing::take(sources, rows);
+        if let Some((last, part)) = taken.last()
+            && part.end < sources[*last].footer.rows
+        {
+            let source = &sources[*last];
+            let rest = packing::remainder(source, part.end);
+            let left = source.rows.slice(part.end as usize, rest.rows as usize);
+            let file = segment::encode(&rest, &left).map_err(io::Error::other)?;
+            let rest_name = Name::Segment {
+                number: rest.segment,
+                first_row: rest.first_row,
+            };
+            self.spool
+                .publish(Room::Ready, &rest_name, &file, Access::Shared)?;
+        }
+        self.remove_sources(&sources[..taken.len()])?;
+        Ok(name)
+    }
+
+    fn remove_sources(&self, sources: &[Segment]) -> io::Result<()> {
+        if sources.is_empty() {
+            return Ok(());
+        }
+        let dir = self.spool.layout().room(Room::Ready);
+        for source in sources {
+            let name = Name::Segment {
+                number: source.footer.segment,
+                first_row: source.footer.first_row,
+            };
+            let path = dir.join(name.to_string());
+            self.spool
+                .counting(&path, || self.spool.disk().remove(&path))?;
+            failpoint::hit("sources.one-unlinked");
+        }
+        failpoint::hit("sources.unlinked");
+        self.spool.disk().sync_dir(&dir)
+    }
+}
+
+/// The first rows of `sources` in order, `enough` if there are as many.
+fn join(sources: &[Segment], enough: u64) -> io::Result<RecordBatch> {
+    let chunks: Vec<RecordBatch> = packing::take(sources, enough)
+        .into_iter()
+        .map(|(index, part)| {
+            let length = (part.end - part.start) as usize;
+            sources[index].rows.slice(part.start as usize, length)
+        })
+        .collect();
+    concat_batches(&schema::segment(), &chunks).map_err(io::Error::other)
+}
