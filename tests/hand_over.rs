@@ -129,6 +129,23 @@ fn a_kill_between_clickhouse_and_its_answer_stores_nothing_twice() {
 }
 
 #[test]
+fn a_request_that_was_lost_is_not_taken_for_stored() {
+    let recorder = Recorder::before(stack().proxy);
+    let mut house = House::new("lost_request", 2);
+    house.upload_url = recorder.url();
+    recorder.lose_requests(true);
+    house.start();
+    let rows = rows(11, 500);
+    let places = send(&house, &rows);
+    house.wait_until("a second attempt", || recorder.connections().len() >= 2);
+    assert_eq!(files_in(&house.spool(), "sending").len(), 1);
+    recorder.lose_requests(false);
+    house.wait_until_drained(&places);
+    assert_eq!(house.stop(), Some(0));
+    assert_same(&house.stored_rows(), &stored(&rows));
+}
+
+#[test]
 fn an_offset_is_committed_only_once_its_record_is_on_disk() {
     let mut house = House::new("commit_after_disk", 3);
     house.upload_url = NOWHERE.to_owned();

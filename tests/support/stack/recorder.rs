@@ -14,6 +14,7 @@ use super::split_http;
 struct State {
     kept: Mutex<Vec<Vec<u8>>>,
     withholds: AtomicBool,
+    loses: AtomicBool,
 }
 
 /// Forwards from a port of its own until the process ends.
@@ -48,6 +49,12 @@ impl Recorder {
         self.state.withholds.store(withhold, Ordering::SeqCst);
     }
 
+    /// Whether requests are read in part from now on, and then neither passed on
+    /// nor answered.
+    pub fn lose_requests(&self, lose: bool) {
+        self.state.loses.store(lose, Ordering::SeqCst);
+    }
+
     /// What came in so far, by connection.
     pub fn connections(&self) -> Vec<Vec<u8>> {
         self.state.kept.lock().unwrap().clone()
@@ -68,6 +75,11 @@ fn forward(client: TcpStream, target: u16, state: &Arc<State>) -> std::io::Resul
         kept.push(Vec::new());
         kept.len() - 1
     };
+    if state.loses.load(Ordering::SeqCst) {
+        // What is left unread makes the system reset the connection.
+        let mut first = [0; 1];
+        return (&client).read_exact(&mut first);
+    }
     let requests = state.clone();
     let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
     thread::spawn(move || {
