@@ -3,26 +3,25 @@
 //! The proxy admits one request per interval, counted from when it read the
 //! last admitted request's headers; a request that it refuses moves nothing
 //! (measured on nginx's `limit_req`). So the pacer waits for the slot it expects
-//! and, refused there, asks again shortly after, until it has learned the real
-//! interval: stock nginx turns `1r/m` into 62.5 s. No clock of its own: times
-//! are passed in, and all it knows is [`Pace`], which the caller stores.
-//!
-//! To be refined: it learns a longer interval than the configured one, but
-//! never tries a shorter one; it narrows the interval down only to the distance
-//! of two attempts.
+//! and learns the real interval from what is admitted and refused there
+//! ([`Interval`]). No clock of its own: times are passed in, and all it knows is
+//! [`Pace`], which the caller stores.
+
+mod interval;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Outcome, Refusal};
+use interval::Interval;
 
-/// Wait between two attempts at one slot, in milliseconds.
+/// Wait between two attempts at a slot of which nothing is known, in milliseconds.
 const POLL_MS: u64 = 500;
 /// Attempts at one slot after which the wait begins to double.
-const POLLS_AT_FULL_PACE: u32 = 20;
+const POLLS_AT_FULL_PACE: u32 = 10;
 /// Longest wait between two attempts at one slot, in milliseconds.
-const POLL_MS_MAX: u64 = 8_000;
+const POLL_MS_MAX: u64 = 16_000;
 /// First and longest wait after a connection that failed, in milliseconds.
 const NOT_SENT_MS: (u64, u64) = (1_000, 60_000);
 /// Longest wait after refusals that need an operator, in milliseconds, unless
@@ -30,11 +29,13 @@ const NOT_SENT_MS: (u64, u64) = (1_000, 60_000);
 const OPERATOR_MS_MAX: u64 = 300_000;
 /// Longest `Retry-After` that is honoured, in milliseconds.
 const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
-/// A slot first tried so much later than expected, in milliseconds, measures
-/// nothing.
-const SLOT_MISSED_MS: u64 = 2_000;
-/// A learned interval is at most so many configured ones.
-const LEARNED_INTERVALS_MAX: u64 = 4;
+/// A slot tried so much later than expected measures nothing: a share (one in
+/// so many) of the interval, and at least so many milliseconds.
+const LATE_SHARE: u64 = 100;
+const LATE_MS_MIN: u64 = 20;
+/// Between the largest body that passed and the smallest that did not, so much
+/// of the latter is not worth another refusal, in percent.
+const BODY_GAP_PERCENT: u64 = 5;
 /// No body limit is learned below this many bytes.
 const BODY_BYTES_MIN: u64 = 1_024;
 
@@ -59,19 +60,19 @@ pub struct Pace {
     used_at_ms: Option<u64>,
     /// When the request went out whose outcome isn't known yet.
     in_flight_ms: Option<u64>,
-    /// The interval between slots, if it was measured.
-    interval_ms: Option<u64>,
+    /// The interval between slots.
+    interval: Interval,
     /// A wait of its own: the next poll, a back-off, `Retry-After`.
     hold: Option<Hold>,
     /// How often in a row the next slot was asked for and refused.
     refused: u32,
-    /// When it was first asked for, if it was refused then.
-    refused_first_ms: Option<u64>,
+    /// Whether it was first asked for so late that the refusals teach nothing.
+    late: bool,
     /// How often in a row there was no connection or an operator was needed.
     setbacks: u32,
-    /// The body limit, if the proxy showed one below the configured.
-    body_bytes_max: Option<u64>,
-    /// The largest body the proxy admitted.
+    /// The smallest body that the proxy found too large, in bytes.
+    body_bytes_refused: Option<u64>,
+    /// The largest body that it admitted, in bytes.
     body_bytes_fit: u64,
 }
 
@@ -92,15 +93,15 @@ impl Hold {
 impl Pace {
     fn new(options: PaceOptions) -> Self {
         Pace {
+            interval: Interval::new(options.interval_ms),
             learned_under: options,
             used_at_ms: None,
             in_flight_ms: None,
-            interval_ms: None,
             hold: None,
             refused: 0,
-            refused_first_ms: None,
+            late: false,
             setbacks: 0,
-            body_bytes_max: None,
+            body_bytes_refused: None,
             body_bytes_fit: 0,
         }
     }
@@ -121,11 +122,9 @@ impl Pacer {
                 pace: Pace::new(options),
             };
         };
-        if pace.learned_under.interval_ms != options.interval_ms {
-            pace.interval_ms = None;
-        }
+        pace.interval = pace.interval.restored(options.interval_ms);
         if pace.learned_under.body_bytes_max != options.body_bytes_max {
-            pace.body_bytes_max = None;
+            pace.body_bytes_refused = None;
             pace.body_bytes_fit = 0;
         }
         // Whoever restarts after an error has probably mended something.
@@ -136,7 +135,6 @@ impl Pacer {
         if let Some(sent) = pace.in_flight_ms.take() {
             pace.used_at_ms = Some(sent);
             pace.refused = 0;
-            pace.refused_first_ms = None;
         }
         pace.learned_under = options;
         Pacer { pace }
@@ -150,15 +148,24 @@ impl Pacer {
 
     /// The interval that slots are expected at.
     pub fn interval(&self) -> Duration {
-        Duration::from_millis(self.interval_ms())
+        Duration::from_millis(self.pace.interval.kept_ms())
     }
 
-    /// The largest body to post, in bytes.
+    /// The largest body to post, in bytes: the configured one, or after a
+    /// refusal ever closer to what the proxy admits.
     pub fn body_bytes_max(&self) -> u64 {
         let configured = self.pace.learned_under.body_bytes_max;
-        self.pace
-            .body_bytes_max
-            .map_or(configured, |learned| learned.min(configured))
+        let Some(refused) = self.pace.body_bytes_refused else {
+            return configured;
+        };
+        let fit = self.pace.body_bytes_fit;
+        let gap = refused.saturating_sub(fit);
+        let next = if gap > refused / 100 * BODY_GAP_PERCENT {
+            fit + gap / 2
+        } else {
+            fit
+        };
+        next.max(BODY_BYTES_MIN).min(configured)
     }
 
     /// How long to wait from `now` for the next request. Zero: send.
@@ -216,16 +223,10 @@ impl Pacer {
             }
             Outcome::Refused(Refusal::Operator(_)) => {
                 self.admitted(sent);
-                let interval_ms = self.interval_ms();
+                let interval_ms = self.pace.interval.kept_ms();
                 self.set_back(interval_ms, OPERATOR_MS_MAX.max(interval_ms), now, jitter);
             }
         }
-    }
-
-    fn interval_ms(&self) -> u64 {
-        self.pace
-            .interval_ms
-            .unwrap_or(self.pace.learned_under.interval_ms)
     }
 
     fn due_ms(&self) -> u64 {
@@ -234,22 +235,28 @@ impl Pacer {
 
     /// When the next slot is expected to open.
     fn slot_ms(&self) -> u64 {
+        let next_ms = self.pace.interval.next_ms();
         self.pace
             .used_at_ms
-            .map_or(0, |used_at| used_at.saturating_add(self.interval_ms()))
+            .map_or(0, |used_at| used_at.saturating_add(next_ms))
     }
 
-    /// The proxy let the request through that went out at `sent`. If it had
-    /// refused the slot when it was expected, the interval is now measured.
-    /// If the slot was tried only later, the refusals were somebody else's
-    /// requests or a clock that jumped, and say nothing about the interval.
+    /// Whether a request at `sent` is one that says something about the interval:
+    /// later than expected it may meet somebody else's requests, or a clock that
+    /// jumped.
+    fn is_on_time(&self, sent: u64) -> bool {
+        let slack = (self.pace.interval.next_ms() / LATE_SHARE).max(LATE_MS_MIN);
+        !self.pace.late && sent <= self.slot_ms().saturating_add(slack)
+    }
+
+    /// The proxy let the request through that went out at `sent`.
     fn admitted(&mut self, sent: u64) {
-        if let (Some(used_at), Some(first)) = (self.pace.used_at_ms, self.pace.refused_first_ms)
-            && first <= self.slot_ms().saturating_add(SLOT_MISSED_MS)
+        if let Some(used_at) = self.pace.used_at_ms
+            && !self.pace.late
         {
-            let configured = self.pace.learned_under.interval_ms;
-            let longest = configured.saturating_mul(LEARNED_INTERVALS_MAX);
-            self.pace.interval_ms = Some(sent.saturating_sub(used_at).clamp(configured, longest));
+            let on_time = self.is_on_time(sent);
+            let distance = sent.saturating_sub(used_at);
+            self.pace.interval.admitted(distance, on_time);
         }
         self.used(sent);
     }
@@ -257,35 +264,59 @@ impl Pacer {
     fn used(&mut self, sent: u64) {
         self.pace.used_at_ms = Some(sent);
         self.pace.refused = 0;
-        self.pace.refused_first_ms = None;
+        self.pace.late = false;
         self.pace.hold = None;
     }
 
     fn refused(&mut self, retry_after: Option<Duration>, sent: u64, now: u64) {
+        if self.pace.refused == 0 {
+            self.pace.late = !self.is_on_time(sent);
+        }
         self.pace.refused = self.pace.refused.saturating_add(1);
-        self.pace.refused_first_ms.get_or_insert(sent);
-        let doublings = (self.pace.refused / POLLS_AT_FULL_PACE).min(8);
-        let poll_ms = (POLL_MS << doublings)
-            .min(POLL_MS_MAX)
-            .min(self.interval_ms());
         let asked_ms = retry_after.map_or(0, |asked| millis(asked).min(RETRY_AFTER_MS_MAX));
+        let is_planned = match self.pace.used_at_ms {
+            Some(used_at) if !self.pace.late => {
+                let distance = sent.saturating_sub(used_at);
+                self.pace.interval.refused(distance)
+            }
+            _ => false,
+        };
+        let poll_ms = if is_planned { 0 } else { self.poll_ms() };
         self.pace.hold = Some(Hold {
             since_ms: now,
             for_ms: poll_ms.max(asked_ms),
         });
     }
 
+    /// How long to wait where the interval says nothing.
+    fn poll_ms(&self) -> u64 {
+        let doublings = (self.pace.refused / POLLS_AT_FULL_PACE).min(8);
+        (POLL_MS << doublings)
+            .min(POLL_MS_MAX)
+            .min(self.pace.interval.kept_ms())
+    }
+
     /// nginx refuses by `Content-Length`, before its limiter: no slot was used,
-    /// so the next attempt, with half, may follow at once.
+    /// so the next attempt, with less, may follow at once.
     fn too_large(&mut self, body_bytes: u64) {
-        let half = body_bytes / 2;
-        let fit = Some(self.pace.body_bytes_fit).filter(|fit| (half..body_bytes).contains(fit));
-        self.pace.body_bytes_max = Some(fit.unwrap_or(half).max(BODY_BYTES_MIN));
+        self.pace.body_bytes_refused = Some(body_bytes);
+        // The limit was lowered meanwhile.
+        if self.pace.body_bytes_fit >= body_bytes {
+            self.pace.body_bytes_fit = 0;
+        }
         self.pace.setbacks = 0;
     }
 
     fn fits(&mut self, body_bytes: u64) {
         self.pace.body_bytes_fit = self.pace.body_bytes_fit.max(body_bytes);
+        // The limit was raised meanwhile.
+        if self
+            .pace
+            .body_bytes_refused
+            .is_some_and(|refused| refused <= body_bytes)
+        {
+            self.pace.body_bytes_refused = None;
+        }
     }
 
     /// Waits twice as long after each setback in a row, less up to a quarter.

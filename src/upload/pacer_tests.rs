@@ -48,20 +48,38 @@ fn wait(pacer: &mut Pacer, seconds: f64) -> f64 {
     pacer.wait(at(seconds)).as_secs_f64()
 }
 
-/// A limiter like nginx's: one request per `interval`, refusals are free.
+/// A limiter as nginx's `limit_req` computes it: whole milliseconds, a rate of
+/// whole thousandths of a request per second, rounded down; refusals are free.
 struct Proxy {
-    interval: f64,
-    open_at: f64,
+    rate: u64,
+    last_ms: Option<u64>,
+    /// How long requests travel, in milliseconds: a little longer or shorter.
+    travel_ms: Box<dyn FnMut() -> u64>,
 }
 
 impl Proxy {
+    fn per_minute(rate: f64) -> Self {
+        Self {
+            rate: thousandths(rate),
+            last_ms: None,
+            travel_ms: Box::new(|| 0),
+        }
+    }
+
     fn answer(&mut self, seconds: f64) -> Outcome {
-        if seconds < self.open_at {
+        let now_ms = (seconds * 1000.0) as u64 + 1_000_000 + (self.travel_ms)();
+        let passed_ms = self.last_ms.map_or(u64::MAX / 10_000, |last| now_ms - last);
+        if self.rate * passed_ms / 1000 < 1000 {
             return THROTTLED;
         }
-        self.open_at = seconds + self.interval;
+        self.last_ms = Some(now_ms);
         Outcome::Stored
     }
+}
+
+/// `per_minute` requests a minute, as nginx keeps it.
+fn thousandths(per_minute: f64) -> u64 {
+    (per_minute * 1000.0 / 60.0) as u64
 }
 
 /// Sends whenever the pacer says so, until `until`; counts (stored, refused).
@@ -101,45 +119,136 @@ fn a_slot_is_counted_from_when_the_request_went_out_not_from_its_answer() {
 }
 
 #[test]
-fn a_refusal_moves_no_slot_and_is_followed_by_a_poll() {
+fn a_refusal_moves_no_slot_and_the_next_attempt_counts_from_the_same_request() {
     let mut pacer = fresh();
     attempt(&mut pacer, 0.0, &Outcome::Stored);
     attempt(&mut pacer, 60.0, &THROTTLED);
-    assert_eq!(wait(&mut pacer, 60.0), 0.5);
-    attempt(&mut pacer, 60.5, &THROTTLED);
-    assert_eq!(wait(&mut pacer, 60.5), 0.5);
+    // What nginx makes of one a minute, and 20 ms for the way.
+    let wait_ms = (wait(&mut pacer, 60.0) * 1000.0).round();
+    assert_eq!(wait_ms, 2_520.0);
+    attempt(&mut pacer, 62.52, &THROTTLED);
+    let longer = wait(&mut pacer, 62.52);
+    assert!((0.1..1.0).contains(&longer), "{longer}");
 }
 
 #[test]
-fn the_interval_of_stock_nginx_is_learned_in_one_slot_and_then_never_refused() {
+fn of_a_slot_that_nothing_is_known_about_it_asks_every_half_second() {
     let mut pacer = fresh();
-    let mut proxy = Proxy {
-        // Measured: 62.50 to 62.54 s.
-        interval: 62.52,
-        open_at: 0.0,
-    };
+    for seconds in [0.0, 0.5, 1.0] {
+        attempt(&mut pacer, seconds, &THROTTLED);
+        assert_eq!(wait(&mut pacer, seconds), 0.5);
+    }
+}
+
+#[test]
+fn the_interval_of_stock_nginx_costs_one_refusal_and_then_none() {
+    let mut pacer = fresh();
+    let mut proxy = Proxy::per_minute(1.0);
     let mut now = 0.0;
-    let (_, refused) = drive(&mut pacer, &mut proxy, &mut now, 70.0);
-    assert!(refused <= 6, "{refused}");
-    let learned = pacer.interval().as_secs_f64();
-    assert!((62.5..=63.0).contains(&learned), "{learned}");
+    assert_eq!(drive(&mut pacer, &mut proxy, &mut now, 70.0), (2, 1));
+    assert_eq!(pacer.interval(), Duration::from_millis(62_520));
     let (stored, refused) = drive(&mut pacer, &mut proxy, &mut now, 70.0 + 3600.0);
     assert_eq!(refused, 0);
     assert!(stored >= 57, "{stored}");
 }
 
 #[test]
-fn a_much_slower_proxy_is_polled_less_and_less_often() {
+fn a_much_slower_proxy_is_found_in_a_few_steps() {
     let mut pacer = fresh();
-    let mut proxy = Proxy {
-        interval: 180.0,
-        open_at: 0.0,
-    };
+    let mut proxy = Proxy::per_minute(0.34); // 200 s
     let mut now = 0.0;
-    let (stored, refused) = drive(&mut pacer, &mut proxy, &mut now, 200.0);
-    assert_eq!(stored, 2);
-    assert!(refused < 80, "{refused}");
-    assert!(pacer.interval() >= Duration::from_secs(180));
+    let (stored, refused) = drive(&mut pacer, &mut proxy, &mut now, 7_200.0);
+    assert!(refused <= 16, "{refused} {:?}", pacer.pace());
+    assert!(stored >= 33, "{stored} of 36");
+    let learned = pacer.interval().as_secs_f64();
+    assert!((200.0..206.0).contains(&learned), "{learned}");
+}
+
+#[test]
+fn a_proxy_that_is_slower_than_anything_expected_is_asked_less_and_less_often() {
+    let mut pacer = fresh();
+    let mut proxy = Proxy::per_minute(0.1); // 1000 s
+    let mut now = 0.0;
+    let (stored, refused) = drive(&mut pacer, &mut proxy, &mut now, 5_500.0);
+    assert_eq!(stored, 6);
+    assert!(refused < 500, "{refused}");
+}
+
+/// Slots that a proxy of such rates offered, and what became of them.
+#[derive(Debug, Default)]
+struct Tally {
+    offered: f64,
+    stored: u32,
+    refused: u32,
+}
+
+/// Drives through stretches of so many slots at these rates, with travel times
+/// that differ by up to `jitter_ms`.
+fn through(configured_ms: u64, stretches: &[(f64, u32)], jitter_ms: u64) -> Tally {
+    let options = PaceOptions {
+        interval_ms: configured_ms,
+        ..options()
+    };
+    let mut pacer = Pacer::new(options, None);
+    let mut proxy = Proxy::per_minute(stretches[0].0);
+    let mut seed = 1_u64;
+    proxy.travel_ms = Box::new(move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % (jitter_ms + 1)
+    });
+    let (mut now, mut end) = (0.0, 0.0);
+    let mut tally = Tally::default();
+    for (per_minute, slots) in stretches {
+        proxy.rate = thousandths(*per_minute);
+        end += 1000.0 / proxy.rate as f64 * f64::from(*slots);
+        tally.offered += f64::from(*slots);
+        let (stored, refused) = drive(&mut pacer, &mut proxy, &mut now, end);
+        tally.stored += stored;
+        tally.refused += refused;
+    }
+    tally
+}
+
+#[test]
+fn whatever_the_rate_nearly_every_slot_is_used_and_next_to_none_asked_for_twice() {
+    for jitter_ms in [0, 3] {
+        for configured_ms in [500, 1_000, 60_000] {
+            let tally = through(
+                configured_ms,
+                &[(60_000.0 / configured_ms as f64, 1_000)],
+                jitter_ms,
+            );
+            let used = f64::from(tally.stored) / tally.offered;
+            assert!(used >= 0.98, "{configured_ms} ms, {jitter_ms}: {tally:?}");
+            assert!(
+                tally.refused <= 10,
+                "{configured_ms} ms, {jitter_ms}: {tally:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_proxy_that_becomes_slower_and_faster_is_followed() {
+    // Rates per minute, and the least share of slots to be used: a proxy that
+    // became much faster is found out only by the next probe.
+    let changes = [
+        ([60.0, 45.0, 60.0], 0.97),
+        ([60.0, 90.0, 60.0], 0.97),
+        ([1.0, 2.0, 1.0], 0.97),
+        ([60.0, 48.0, 75.0], 0.95),
+        ([60.0, 30.0, 60.0], 0.95),
+    ];
+    for ([first, second, third], used_min) in changes {
+        for jitter_ms in [0, 3] {
+            let stretches = [(first, 800), (second, 800), (third, 800)];
+            let tally = through((60_000.0 / first) as u64, &stretches, jitter_ms);
+            let used = f64::from(tally.stored) / tally.offered;
+            let what = format!("{first} {second} {third}, {jitter_ms} ms: {used:.3} {tally:?}");
+            assert!(used >= used_min, "{what}");
+            assert!(f64::from(tally.refused) <= tally.offered / 100.0, "{what}");
+        }
+    }
 }
 
 #[test]
@@ -159,6 +268,7 @@ fn refusals_after_an_idle_hour_teach_nothing() {
     let mut pacer = fresh();
     attempt(&mut pacer, 0.0, &Outcome::Stored);
     attempt(&mut pacer, 3600.0, &THROTTLED);
+    assert_eq!(wait(&mut pacer, 3600.0), 0.5);
     attempt(&mut pacer, 3603.0, &Outcome::Stored);
     assert_eq!(pacer.interval(), Duration::from_secs(60));
 }
@@ -178,15 +288,27 @@ fn a_clock_that_jumps_either_way_delays_by_one_interval_at_most() {
 #[test]
 fn a_restart_goes_on_where_the_last_process_ended() {
     let mut pacer = fresh();
-    let mut proxy = Proxy {
-        interval: 62.5,
-        open_at: 0.0,
-    };
-    drive(&mut pacer, &mut proxy, &mut 0.0, 70.0);
+    drive(&mut pacer, &mut Proxy::per_minute(1.0), &mut 0.0, 70.0);
     let stored = serde_json::to_string(pacer.pace()).unwrap();
     let mut again = Pacer::new(options(), Some(serde_json::from_str(&stored).unwrap()));
     assert_eq!(again.interval(), pacer.interval());
     assert_eq!(wait(&mut again, 70.0), wait(&mut pacer, 70.0));
+}
+
+#[test]
+fn a_stored_interval_that_nothing_can_have_taught_is_not_believed() {
+    let stored = serde_json::to_value(fresh().pace()).unwrap();
+    for (key, value) in [
+        ("kept_ms", u64::MAX),
+        ("kept_ms", 0),
+        ("refused_ms", u64::MAX),
+        ("configured_ms", 1),
+    ] {
+        let mut stored = stored.clone();
+        stored["interval"][key] = value.into();
+        let pacer = Pacer::new(options(), serde_json::from_value(stored).unwrap());
+        assert_eq!(pacer.interval(), Duration::from_secs(60), "{key} {value}");
+    }
 }
 
 #[test]
@@ -202,10 +324,11 @@ fn a_changed_configuration_forgets_what_it_made_stale() {
     let mut pacer = fresh();
     attempt(&mut pacer, 0.0, &Outcome::Stored);
     attempt(&mut pacer, 60.0, &THROTTLED);
-    attempt(&mut pacer, 62.5, &Outcome::Stored);
+    attempt(&mut pacer, 62.52, &Outcome::Stored);
     attempt(&mut pacer, 130.0, &Outcome::TooLarge);
     let pace = pacer.pace();
-    assert_eq!(pacer.interval(), Duration::from_millis(62_500));
+    let learned = Duration::from_millis(62_520);
+    assert_eq!(pacer.interval(), learned);
     assert_eq!(pacer.body_bytes_max(), MIB / 2);
 
     let slower = PaceOptions {
@@ -222,7 +345,7 @@ fn a_changed_configuration_forgets_what_it_made_stale() {
         ..options()
     };
     let other = Pacer::new(larger, Some(pace.clone()));
-    assert_eq!(other.interval(), Duration::from_millis(62_500));
+    assert_eq!(other.interval(), learned);
     assert_eq!(other.body_bytes_max(), 2 * MIB);
 
     let elsewhere = PaceOptions {
@@ -235,7 +358,7 @@ fn a_changed_configuration_forgets_what_it_made_stale() {
 }
 
 #[test]
-fn a_body_that_is_too_large_uses_no_slot_and_halves_the_limit() {
+fn a_body_that_is_too_large_uses_no_slot_and_the_limit_is_closed_in_on() {
     let mut pacer = fresh();
     attempt(&mut pacer, 0.0, &Outcome::TooLarge);
     assert_eq!(wait(&mut pacer, 0.0), 0.0);
@@ -244,7 +367,25 @@ fn a_body_that_is_too_large_uses_no_slot_and_halves_the_limit() {
     pacer.record(&Outcome::Stored, 400_000, at(1.0), 0.0);
     pacer.sent(at(61.0));
     pacer.record(&Outcome::TooLarge, 500_000, at(61.0), 0.0);
-    assert_eq!(pacer.body_bytes_max(), 400_000);
+    assert_eq!(pacer.body_bytes_max(), 450_000);
+    pacer.sent(at(62.0));
+    pacer.record(&Outcome::TooLarge, 450_000, at(62.0), 0.0);
+    pacer.sent(at(63.0));
+    pacer.record(&Outcome::Stored, 420_000, at(63.0), 0.0);
+    assert_eq!(pacer.body_bytes_max(), 435_000);
+    pacer.sent(at(200.0));
+    pacer.record(&Outcome::Stored, 435_000, at(200.0), 0.0);
+    assert_eq!(pacer.body_bytes_max(), 435_000);
+}
+
+#[test]
+fn a_body_limit_that_was_lowered_or_raised_is_learned_anew() {
+    let mut pacer = fresh();
+    attempt(&mut pacer, 0.0, &Outcome::Stored);
+    attempt(&mut pacer, 60.0, &Outcome::TooLarge);
+    assert_eq!(pacer.body_bytes_max(), MIB / 2);
+    attempt(&mut pacer, 61.0, &Outcome::Stored);
+    assert_eq!(pacer.body_bytes_max(), MIB);
 }
 
 #[test]
