@@ -9,8 +9,9 @@ import json
 import sys
 
 import bench_ingest
+import bench_pace
 
-BENCHES = {"ingest": bench_ingest}
+BENCHES = {"ingest": bench_ingest, "pace": bench_pace}
 
 
 def main():

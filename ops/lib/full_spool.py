@@ -18,7 +18,6 @@ import json
 import struct
 import threading
 import time
-import urllib.request
 from datetime import datetime
 
 from confluent_kafka import Consumer, TopicPartition
@@ -137,11 +136,6 @@ class FullSpool(Trial):
             if time.monotonic() > deadline:
                 raise Failure(f"not everything was read and sent within {DRAIN_SECONDS_MAX} s:\n{self.tail(self.owner)}")
             self.sample()
-
-    def metric(self, name):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.settings.metrics_port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
     def reckon(self):
         gaps = [json.loads(line) for line in (self.spool / "gaps.jsonl").read_text().splitlines()] \

@@ -6,9 +6,11 @@ writes is below the stack's directory.
 """
 
 import base64
+import dataclasses
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import uuid
@@ -218,6 +220,12 @@ class Proxy(Part):
         user = "user root; " if os.geteuid() == 0 else ""
         directives = f"{user}daemon off;"
         return [nginx, "-e", "stderr", "-p", str(self.settings.dir), "-c", str(self.config_file()), "-g", directives]
+
+    def reload(self, rate):
+        """Goes over to another rate as an operator would; the limiter keeps its state."""
+        self.settings = dataclasses.replace(self.settings, proxy_rate=rate)
+        self.config_file().write_text(self.render())
+        os.kill(self.daemon.pid(), signal.SIGHUP)
 
     def ready(self):
         return listening(self.port)  # no request: it would take the slot of the first insert

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from dataclasses import dataclass
 
 import reconcile
@@ -168,6 +169,12 @@ class Trial:
         if ends != self.sent["messages"]:
             raise Failure(f"the producer reports {self.sent['messages']} messages, Kafka's topic has {ends}")
         return True
+
+    def metric(self, name):
+        """The sum of one of the owner's metrics over its labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.settings.metrics_port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
     def regenerate(self):
         """The file of the rows that the producer sent, made from the seed alone."""
