@@ -179,7 +179,13 @@ impl House {
     /// Starts it although it can't go well, and waits for its end: exit code
     /// and what it said.
     pub fn start_in_vain(&self) -> (Option<i32>, String) {
-        let done = self.command().stderr(Stdio::piped()).output().unwrap();
+        let mut child = self.command().stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            thread::sleep(LOOK_EVERY);
+        }
+        let _ = child.kill();
+        let done = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         (done.status.code(), said)
     }
@@ -563,7 +569,15 @@ impl Commits {
         for partition in 0..self.partitions {
             wanted.add_partition(&self.topic, partition);
         }
-        let committed = self.client.committed_offsets(wanted, PATIENCE).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let committed = loop {
+            // A broker that has just come up looks for its groups first.
+            match self.client.committed_offsets(wanted.clone(), PATIENCE) {
+                Ok(committed) => break committed,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            thread::sleep(LOOK_EVERY);
+        };
         let elements = committed.elements();
         let signed = elements.iter().filter_map(|element| {
             let offset = element.offset().to_raw().filter(|offset| *offset >= 0)?;
