@@ -8,42 +8,19 @@ mod support {
 }
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use serde_json::Value;
-use spoolhouse::commands::produce::traffic;
-use support::stack::feed::At;
 use support::stack::house::{NOWHERE, ends};
 use support::stack::recorder::Recorder;
-use support::stack::rows::{assert_same, rows, send, stored};
+use support::stack::rows::{assert_same, feed_steadily, rows, send, stored};
 use support::stack::spool_files::{covered, document, files_in, log_rows};
 use support::stack::{House, stack};
 
 /// The rooms in which records wait.
 const WAITING: [&str; 4] = ["sealed", "ready", "batches", "sending"];
-
-/// Sends so many a second from a thread of its own.
-fn feed_steadily(
-    house: &House,
-    rows: &[traffic::Row],
-    per_second: u64,
-) -> thread::JoinHandle<Vec<At>> {
-    let mut feed = house.feed();
-    let messages: Vec<_> = rows.iter().map(traffic::Row::encode).collect();
-    thread::spawn(move || {
-        let begun = Instant::now();
-        for (place, message) in messages.iter().enumerate() {
-            let due = Duration::from_micros(place as u64 * 1_000_000 / per_second);
-            thread::sleep(due.saturating_sub(begun.elapsed()));
-            feed.send(Some(message));
-        }
-        feed.finish()
-    })
-}
 
 #[test]
 fn a_kill_after_sealing_loses_nothing_and_reads_nothing_twice() {
@@ -270,17 +247,6 @@ fn the_spools_own_position_stands_in_for_commits_that_are_gone() {
     assert_same(&house.stored_rows(), &stored(&rows));
 }
 
-/// The gaps that were written down: partition, first and end offset.
-fn gaps(house: &House) -> Vec<(i32, i64, i64)> {
-    let journal = fs::read_to_string(house.spool().join("gaps.jsonl")).unwrap_or_default();
-    let gap = |line: &str| {
-        let gap: Value = serde_json::from_str(line).unwrap();
-        let number = |key: &str| gap[key].as_i64().unwrap();
-        (number("partition") as i32, number("from"), number("to"))
-    };
-    journal.lines().map(gap).collect()
-}
-
 #[test]
 fn what_was_deleted_while_it_was_away_is_counted_exactly() {
     let house = House::new("gap_while_away", 2);
@@ -294,7 +260,7 @@ fn what_was_deleted_while_it_was_away_is_counted_exactly() {
     house.delete_before(1, 50 + 73);
     house.start();
     house.wait_until_drained(&places);
-    assert_eq!(gaps(&house), [(1, 50, 123)]);
+    assert_eq!(house.gaps(), [(1, 50, 123)]);
     assert_eq!(house.metric("spoolhouse_offsets_lost_total"), 73.0);
     assert_eq!(house.stop(), Some(0));
     let kept = rows
@@ -320,7 +286,7 @@ fn what_was_deleted_under_a_running_reader_is_counted_exactly() {
         house.delete_before(0, 55);
     });
     house.wait_until_drained(&places);
-    let gaps = gaps(&house);
+    let gaps = house.gaps();
     let [(0, from, 55)] = gaps[..] else {
         panic!("one gap, up to the log's start: {gaps:?}")
     };

@@ -10,8 +10,9 @@ import sys
 
 import bench_ingest
 import bench_pace
+import bench_startup
 
-BENCHES = {"ingest": bench_ingest, "pace": bench_pace}
+BENCHES = {"ingest": bench_ingest, "pace": bench_pace, "startup": bench_startup}
 
 
 def main():

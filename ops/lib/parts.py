@@ -130,6 +130,7 @@ class Kafka(Part):
         return {
             "dir": s.dir, "port": s.kafka_port, "controller_port": s.controller_port,
             "retention_ms": s.retention_ms, "retention_check_ms": s.retention_check_ms,
+            "first_check_ms": min(s.retention_check_ms, 30_000),
         }
 
     def java(self, *arguments):

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use crate::config::{Config, Loaded};
 use crate::ingest::kafka;
 use crate::spool::Spool;
-use crate::spool::opening::OpenError;
 
 /// The command can't be done as it was asked for: it will not go well until
 /// it is asked for otherwise.
@@ -23,12 +22,16 @@ pub struct Misuse(pub String);
 /// Opens the configured spool and owns it.
 ///
 /// # Errors
-/// A [`crate::config::ConfigError`] if the directory is no good, an
-/// [`OpenError`] that names the owner's pid if there is one.
+/// A [`crate::config::ConfigError`] if there can be no spool in that directory,
+/// an [`OpenError`](crate::spool::opening::OpenError) if the disk has trouble that may pass, or that names the
+/// owner's pid if there is one.
 pub(super) fn open_spool(loaded: &Loaded) -> anyhow::Result<Spool> {
-    Spool::open(&loaded.config.spool.dir).map_err(|error| match error {
-        OpenError::Io { .. } => anyhow::Error::new(loaded.blame("spool.dir", error)),
-        other => other.into(),
+    Spool::open(&loaded.config.spool.dir).map_err(|error| {
+        if error.is_bad_place() {
+            anyhow::Error::new(loaded.blame("spool.dir", error))
+        } else {
+            error.into()
+        }
     })
 }
 

@@ -175,6 +175,7 @@ fn ingest_options(config: &Config, spool: &Spool) -> consume::Options {
         },
         spool_bytes_max: config.spool.max_bytes,
         free_bytes_min: config.spool.min_free,
+        batch_bytes_max: config.upload.max_body,
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Options {
     pub spool_bytes_max: u64,
     /// Floor of the file system's free space, bytes: below it consumption pauses.
     pub free_bytes_min: u64,
+    /// The largest batch that is packed, bytes: a full disk keeps room for it.
+    pub batch_bytes_max: u64,
 }
 
 /// Why ingest ended before it was asked to.
@@ -249,8 +251,15 @@ impl Ingest<'_> {
 
     /// Publishes the closed window, if there is one and the disk takes it.
     fn publish(&mut self, now: Instant) -> Option<SegmentFooter> {
+        self.unsaved.as_ref()?;
+        let (free, reserved) = (self.free_bytes(), self.packing_bytes());
         let finished = self.unsaved.as_ref()?;
-        if let Err(error) = self.intake.seal(finished) {
+        let sealed = if free < reserved.saturating_add(finished.bytes.len() as u64) {
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        } else {
+            self.intake.seal(finished)
+        };
+        if let Err(error) = sealed {
             self.disk_trouble("publishing a segment", &error, now);
             return None;
         }
@@ -435,7 +444,7 @@ impl Ingest<'_> {
                     tracing::warn!(
                         spool_bytes = bytes,
                         spool_bytes_max = self.options.spool_bytes_max,
-                        free_bytes_min = self.options.free_bytes_min,
+                        free_bytes_min = self.free_bytes_min(),
                         "consumption paused; from now on the broker's retention is the limit",
                     );
                 } else {
@@ -450,19 +459,36 @@ impl Ingest<'_> {
     fn is_full(&mut self, bytes: u64) -> bool {
         let reserved = RESERVED_SEGMENTS * self.options.limits.roll_bytes;
         let budget = self.options.spool_bytes_max.saturating_sub(reserved);
-        let floor = self.options.free_bytes_min;
-        let free = match self.intake.free_bytes() {
-            Ok(free) => free,
-            Err(error) => {
-                self.complaint.say("asking for free space", &error);
-                u64::MAX
-            }
-        };
+        let (free, floor) = (self.free_bytes(), self.free_bytes_min());
         if self.paused {
             bytes >= budget / 100 * RESUME_PERCENT || free < floor.saturating_add(floor / 20)
         } else {
             bytes >= budget || free < floor
         }
+    }
+
+    /// What packing may write before it removes anything: a batch, and what is
+    /// left of a segment. Ingest never takes this room, whatever the settings
+    /// say: a disk that is full of segments could not be emptied any more.
+    fn packing_bytes(&self) -> u64 {
+        let segment = self.options.limits.segment_bytes_max();
+        self.options.batch_bytes_max.saturating_add(segment)
+    }
+
+    /// Free space below which consumption pauses. The window that is open then
+    /// is still to be written.
+    fn free_bytes_min(&self) -> u64 {
+        let segment = self.options.limits.segment_bytes_max();
+        let reserved = self.packing_bytes().saturating_add(segment);
+        self.options.free_bytes_min.max(reserved)
+    }
+
+    /// What the file system has left; a great deal if it does not say.
+    fn free_bytes(&mut self) -> u64 {
+        self.intake.free_bytes().unwrap_or_else(|error| {
+            self.complaint.say("asking for free space", &error);
+            u64::MAX
+        })
     }
 
     fn disk_trouble(&mut self, what: &str, error: &io::Error, now: Instant) {

@@ -33,6 +33,13 @@ pub struct Limits {
     pub roll_bytes: u64,
 }
 
+impl Limits {
+    /// The largest that a segment gets, bytes.
+    pub fn segment_bytes_max(&self) -> u64 {
+        self.roll_bytes.saturating_add(RUN_BYTES as u64)
+    }
+}
+
 /// What was taken in since the last seal.
 #[derive(Debug)]
 pub struct Window {

@@ -23,24 +23,24 @@ use super::segment;
 use super::state::{State, StateError};
 use super::{Access, Inner, Spool};
 
-/// Why a spool can't be opened. Nothing in it was changed.
+/// Why a spool can't be opened. Nothing that it holds is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it, or the lock file can't be written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {why}{}", path.display(), advice(why.io()))]
     Lock {
         /// The lock file.
         path: PathBuf,
         /// What happened.
-        source: LockError,
+        why: LockError,
     },
     /// `spool.json` can't be used.
-    #[error("{}: {source}; nothing was changed", path.display())]
+    #[error("{}: {why}; nothing was changed", path.display())]
     State {
         /// The state file.
         path: PathBuf,
         /// What is wrong with it.
-        source: StateError,
+        why: StateError,
     },
     /// Files without the `spool.json` that says whose they are.
     #[error(
@@ -50,13 +50,48 @@ pub enum OpenError {
     )]
     NoState(PathBuf),
     /// The disk said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {why}{}", path.display(), advice(Some(why)))]
     Io {
         /// What was being read or written.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
+}
+
+impl OpenError {
+    /// Whether it is the place that is wrong, and not the disk's state, which
+    /// may be another one next time.
+    pub fn is_bad_place(&self) -> bool {
+        let Self::Io { why, .. } = self else {
+            return false;
+        };
+        matches!(
+            why.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::AlreadyExists
+                | io::ErrorKind::InvalidFilename
+                | io::ErrorKind::PermissionDenied
+        )
+    }
+}
+
+/// What to do about trouble with the disk.
+fn advice(trouble: Option<&io::Error>) -> &'static str {
+    match trouble.map(io::Error::kind) {
+        None => "",
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            "; nothing is lost: make room on this file system, then start again"
+        }
+        Some(io::ErrorKind::ReadOnlyFilesystem) => {
+            "; nothing is lost: mount it writable, then start again"
+        }
+        Some(io::ErrorKind::PermissionDenied) => {
+            "; nothing is lost: let this user write there, then start again"
+        }
+        Some(_) => "; nothing is lost: mend it, then start again",
+    }
 }
 
 /// How many bytes at the end of a file are read in search of its footer.
@@ -72,7 +107,7 @@ impl Spool {
         let disk = Arc::new(LocalDisk);
         create_dirs(&*disk, &layout)?;
         let path = layout.lock();
-        let lock = OwnerLock::take(&path).map_err(|source| OpenError::Lock { path, source })?;
+        let lock = OwnerLock::take(&path).map_err(|why| OpenError::Lock { path, why })?;
         Self::open_on(disk, layout, Some(lock), Uuid::new_v4())
     }
 
@@ -87,7 +122,8 @@ impl Spool {
         new_id: Uuid,
     ) -> Result<Self, OpenError> {
         create_dirs(&*disk, &layout)?;
-        let mut state = read_state(&*disk, &layout, new_id)?;
+        let written = read_state(&*disk, &layout)?;
+        let mut state = written.clone().unwrap_or_else(|| State::new(new_id));
         let listing = list(&*disk, &layout, state.spool, &JUDGED)?;
         let next_segment = state.next_segment;
         learn(&mut state, &listing);
@@ -103,11 +139,14 @@ impl Spool {
                 layout,
             }),
         };
-        let at = |path: PathBuf| move |source| OpenError::Io { path, source };
+        let at = |path: PathBuf| move |why| OpenError::Io { path, why };
         spool
             .repair(listing, next_segment)
             .map_err(at(spool.layout().root().to_owned()))?;
-        spool.write_state().map_err(at(spool.layout().state()))?;
+        // A full disk has no room even for this: not if it says nothing new.
+        if written.as_ref() != Some(&*spool.state()) {
+            spool.write_state().map_err(at(spool.layout().state()))?;
+        }
         Ok(spool)
     }
 
@@ -191,7 +230,7 @@ fn shown(place: &Place) -> String {
 fn create_dirs(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
     let at = |path: &Path| {
         let path = path.to_owned();
-        move |source| OpenError::Io { path, source }
+        move |why| OpenError::Io { path, why }
     };
     for room in Room::ALL {
         let dir = layout.room(room);
@@ -213,16 +252,19 @@ fn create_dirs(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
     }
 }
 
-fn read_state(disk: &dyn Disk, layout: &Layout, new_id: Uuid) -> Result<State, OpenError> {
+/// What `spool.json` says; `None` for a spool that is yet to begin.
+fn read_state(disk: &dyn Disk, layout: &Layout) -> Result<Option<State>, OpenError> {
     let path = layout.state();
     match disk.read(&path) {
-        Ok(bytes) => State::parse(&bytes).map_err(|source| OpenError::State { path, source }),
+        Ok(bytes) => State::parse(&bytes)
+            .map(Some)
+            .map_err(|why| OpenError::State { path, why }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             for room in Room::ALL {
                 let dir = layout.room(room);
                 let entries = disk
                     .list(&dir)
-                    .map_err(|source| OpenError::Io { path: dir, source })?;
+                    .map_err(|why| OpenError::Io { path: dir, why })?;
                 if entries
                     .iter()
                     .any(|entry| Name::parse(&entry.name).is_some())
@@ -230,9 +272,9 @@ fn read_state(disk: &dyn Disk, layout: &Layout, new_id: Uuid) -> Result<State, O
                     return Err(OpenError::NoState(layout.root().to_owned()));
                 }
             }
-            Ok(State::new(new_id))
+            Ok(None)
         }
-        Err(source) => Err(OpenError::Io { path, source }),
+        Err(why) => Err(OpenError::Io { path, why }),
     }
 }
 
@@ -256,8 +298,7 @@ fn list(
 ) -> Result<Listing, OpenError> {
     let entries = |room| {
         let path = layout.room(room);
-        disk.list(&path)
-            .map_err(|source| OpenError::Io { path, source })
+        disk.list(&path).map_err(|why| OpenError::Io { path, why })
     };
     let aside: BTreeSet<String> = entries(Room::Doubtful)?
         .into_iter()
@@ -278,7 +319,7 @@ fn list(
                 Ok(false) => examine(disk, &path, room, &entry, spool),
                 Err(error) => Err(error),
             };
-            let found = found.map_err(|source| OpenError::Io { path, source })?;
+            let found = found.map_err(|why| OpenError::Io { path, why })?;
             listing.insert((room, entry.name), found);
         }
     }
@@ -296,9 +337,9 @@ fn judge_replays(disk: &dyn Disk, layout: &Layout, listing: &mut Listing) -> Res
         let (Room::Sealed, Some(from)) = (room, &footer.replayed_from) else {
             continue;
         };
-        let origin = replay::origin(disk, layout, from).map_err(|source| OpenError::Io {
+        let origin = replay::origin(disk, layout, from).map_err(|why| OpenError::Io {
             path: layout.room(Room::Undecodable),
-            source,
+            why,
         })?;
         *found = Found::Replayed(footer.clone(), origin);
     }

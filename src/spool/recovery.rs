@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
-use super::footer::{BatchFooter, ReplayedFrom, SegmentFooter};
+use super::footer::{BatchFooter, Cover, ReplayedFrom, SegmentFooter};
 use super::layout::{Name, Room};
 
 /// What a file was found to be.
@@ -205,15 +205,19 @@ fn parts_of_unsplit(listing: &mut Listing) -> Vec<Repair> {
 /// Segments whose rows a published batch holds: packing was cut short.
 fn covered(listing: &mut Listing) -> Vec<Repair> {
     let mut repairs = Vec::new();
+    let covers = Covers::of(listing);
     let segments: Vec<(Place, SegmentFooter)> = listing
         .iter()
         .filter_map(|(place, found)| match found {
-            Found::Segment(footer) => Some((place.clone(), footer.clone())),
+            Found::Segment(footer) => covers
+                .of_segment(footer.segment)
+                .next()
+                .map(|_| (place.clone(), footer.clone())),
             _ => None,
         })
         .collect();
     for (place, footer) in segments {
-        let Some(held) = held(&footer, listing) else {
+        let Some(held) = held(&footer, &covers) else {
             continue;
         };
         listing.remove(&place);
@@ -244,10 +248,42 @@ struct Covered {
     by: String,
 }
 
-fn held(segment: &SegmentFooter, listing: &Listing) -> Option<Covered> {
+/// What batches cover, found by segment: a spool holds very many of both.
+struct Covers {
+    /// By the number of their first segment, with the batch's name.
+    by_first: BTreeMap<u64, Vec<(Cover, String)>>,
+    /// How far the longest of them reaches beyond its first segment.
+    span_max: u64,
+}
+
+impl Covers {
+    fn of(listing: &Listing) -> Self {
+        let mut covers = Self {
+            by_first: BTreeMap::new(),
+            span_max: 0,
+        };
+        for (place, batch) in batches(listing) {
+            for cover in &batch.covers {
+                let span = cover.last.saturating_sub(cover.first);
+                covers.span_max = covers.span_max.max(span);
+                let same = covers.by_first.entry(cover.first).or_default();
+                same.push((*cover, place.1.clone()));
+            }
+        }
+        covers
+    }
+
+    fn of_segment(&self, number: u64) -> impl Iterator<Item = &(Cover, String)> {
+        let near = number.saturating_sub(self.span_max)..=number;
+        let near = self.by_first.range(near).flat_map(|(_, covers)| covers);
+        near.filter(move |(cover, _)| cover.rows_of(number).is_some())
+    }
+}
+
+fn held(segment: &SegmentFooter, covers: &Covers) -> Option<Covered> {
     let (first, end) = (segment.first_row, segment.first_row + segment.rows);
-    let mut parts: Vec<(u64, u64, &str)> = batches(listing)
-        .flat_map(|(place, batch)| batch.covers.iter().map(move |cover| (cover, &place.1)))
+    let mut parts: Vec<(u64, u64, &str)> = covers
+        .of_segment(segment.segment)
         .filter_map(|(cover, name)| {
             let (start, stop) = cover.rows_of(segment.segment)?;
             let stop = stop.map_or(end, |stop| stop.min(end));

@@ -16,6 +16,8 @@
 
 pub mod feed;
 pub mod house;
+pub mod mounts;
+pub mod own_broker;
 pub mod recorder;
 pub mod rows;
 pub mod spool_files;
@@ -160,10 +162,11 @@ pub fn split_http(bytes: &[u8]) -> Option<(String, &[u8])> {
 
 /// Waits for an answer of Kafka's admin client.
 pub fn ask_kafka<F: Future>(
+    brokers: &str,
     ask: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> F,
 ) -> F::Output {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", stack().brokers())
+        .set("bootstrap.servers", brokers)
         .create()
         .unwrap();
     let options = AdminOptions::new()

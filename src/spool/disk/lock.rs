@@ -23,6 +23,16 @@ pub enum LockError {
     Io(#[from] io::Error),
 }
 
+impl LockError {
+    /// The disk's trouble, if that is what it is.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Owned(_) => None,
+            Self::Io(error) => Some(error),
+        }
+    }
+}
+
 impl OwnerLock {
     /// Takes the lock at `path`, creating the file if need be.
     pub fn take(path: &Path) -> Result<Self, LockError> {

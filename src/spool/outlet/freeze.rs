@@ -60,16 +60,17 @@ impl Outlet {
             .bytes_per_row
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let bytes_max = self.affordable(options.bytes_max)?;
         let mut sources = Sources {
             segments: Vec::new(),
             names: self.ready_names()?.into_iter(),
             memory: 0,
         };
         loop {
-            let wanted = (options.bytes_max as f64 / bytes_per_row).ceil() as u64;
+            let wanted = (bytes_max as f64 / bytes_per_row).ceil() as u64;
             // A few more, should they turn out smaller than the last ones.
             let enough = wanted + wanted / 8;
-            let memory_max = options.bytes_max.saturating_mul(MEMORY_PER_BODY_BYTE);
+            let memory_max = bytes_max.saturating_mul(MEMORY_PER_BODY_BYTE);
             let loaded_all = self.load(&mut sources, enough, memory_max)?;
             let segments = &sources.segments;
             if sources.rows() == 0 {
@@ -78,7 +79,7 @@ impl Outlet {
             }
             let rows = join(segments, enough)?;
             let available = rows.num_rows() as u64;
-            let fit = packing::fit(available, wanted, options.bytes_max, |taken| {
+            let fit = packing::fit(available, wanted, bytes_max, |taken| {
                 let footer = self.batch_footer(segments, taken, options);
                 batch::encode(&rows.slice(0, taken as usize), &footer)
             });
@@ -87,7 +88,7 @@ impl Outlet {
                 Fit::Rows(taken, bytes) => {
                     bytes_per_row = bytes.len() as f64 / taken as f64;
                     // Small files have a large share of footer: more may fit than that says.
-                    let room_left = (bytes.len() as u64) < options.bytes_max * 97 / 100;
+                    let room_left = (bytes.len() as u64) < bytes_max * 97 / 100;
                     let more = !loaded_all || available < sources.rows();
                     if taken == available && room_left && more {
                         continue;
@@ -101,6 +102,9 @@ impl Outlet {
                         .read(Room::Batches, &name)?
                         .map_or(Packed::Nothing, |batch| Packed::Batch(Box::new(batch))));
                 }
+                Fit::Nothing(_) if bytes_max < options.bytes_max => {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
                 Fit::Nothing(bytes) => {
                     let name = name_of(segments[0].footer.segment, &bytes);
                     self.explain_too_large(&name, bytes.len(), options.bytes_max)?;
@@ -109,6 +113,14 @@ impl Outlet {
                 }
             }
         }
+    }
+
+    /// What a batch may take, bytes. On a disk that is nearly full half of what
+    /// is left: the rest of a segment has to find room, too, before anything is
+    /// removed. Each batch that is stored then leaves more room for the next.
+    fn affordable(&self, bytes_max: u64) -> io::Result<u64> {
+        let free = self.spool.disk().free_bytes(self.spool.layout().root())?;
+        Ok(bytes_max.min(free / 2).max(1))
     }
 
     fn ready_names(&self) -> io::Result<Vec<Name>> {

@@ -10,8 +10,6 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
-use super::stack;
-
 /// Longest wait for the last acknowledgement.
 const FLUSH_MAX: Duration = Duration::from_secs(60);
 
@@ -54,9 +52,9 @@ pub struct Feed {
 
 impl Feed {
     /// A feed of a topic with so many partitions.
-    pub fn of(topic: &str, partitions: i32) -> Self {
+    pub fn of(brokers: &str, topic: &str, partitions: i32) -> Self {
         let producer = ClientConfig::new()
-            .set("bootstrap.servers", stack().brokers())
+            .set("bootstrap.servers", brokers)
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
             // A broker admits batches of 1,048,588 bytes, their headers included.

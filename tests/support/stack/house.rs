@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{NewTopic, TopicReplication};
+use rdkafka::admin::{AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -21,6 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::feed::{At, Feed};
+use super::mounts::Mounts;
 use super::spool_files::{self, Row};
 use super::{ask_kafka, http, root, stack};
 
@@ -43,8 +44,18 @@ pub struct House {
     pub roll_after: &'static str,
     /// Lines of `[kafka.librdkafka]`.
     pub librdkafka: &'static str,
+    /// More lines of `[spool]`.
+    pub spool_settings: &'static str,
+    /// More lines of `[upload]`.
+    pub upload_settings: &'static str,
+    /// What runs it: a program and its arguments, before its own command line.
+    pub wrapped_in: Vec<String>,
+    /// More of its environment.
+    pub environment: Vec<(&'static str, String)>,
     /// `RUST_LOG`.
     pub log_filter: &'static str,
+    mounts: Option<Mounts>,
+    brokers: String,
     name: String,
     dir: TempDir,
     partitions: i32,
@@ -55,10 +66,18 @@ pub struct House {
 impl House {
     /// A house whose topic has so many partitions; `test` names it.
     pub fn new(test: &str, partitions: i32) -> Self {
+        Self::reading_from(&stack().brokers(), test, partitions)
+    }
+
+    /// A house that has its topic at other brokers.
+    pub fn reading_from(brokers: &str, test: &str, partitions: i32) -> Self {
         static HOUSES: AtomicU32 = AtomicU32::new(0);
         let count = HOUSES.fetch_add(1, Ordering::Relaxed);
         let name = format!("{test}_{}_{count}", std::process::id());
-        assert!(create_topic(&name, partitions), "{name} exists already");
+        assert!(
+            create_topic(brokers, &name, partitions),
+            "{name} exists already"
+        );
         stack().clickhouse("default", &format!("CREATE DATABASE {name}"));
         for file in [
             "001_http_log",
@@ -73,7 +92,13 @@ impl House {
             group: name.clone(),
             roll_after: "300ms",
             librdkafka: "",
+            spool_settings: "",
+            upload_settings: "interval = \"100ms\"",
+            wrapped_in: Vec::new(),
+            environment: Vec::new(),
             log_filter: "info,spoolhouse=debug",
+            mounts: None,
+            brokers: brokers.to_owned(),
             name,
             dir: tempfile::tempdir().unwrap(),
             partitions,
@@ -92,8 +117,30 @@ impl House {
         &self.name
     }
 
-    /// Its spool.
+    /// Its spool, as it is seen from here.
     pub fn spool(&self) -> PathBuf {
+        let spool = self.dir().join("spool");
+        match &self.mounts {
+            Some(mounts) => mounts.seen(&spool),
+            None => spool,
+        }
+    }
+
+    /// Moves it to where these mounts are.
+    pub fn live_among(&mut self, mounts: Mounts) -> &Mounts {
+        self.mounts.insert(mounts)
+    }
+
+    /// The mounts that it lives among.
+    ///
+    /// # Panics
+    /// Without any.
+    pub fn mounts(&self) -> &Mounts {
+        self.mounts.as_ref().expect("mounts of its own")
+    }
+
+    /// Its spool, as it sees it itself.
+    pub fn own_spool(&self) -> PathBuf {
         self.dir().join("spool")
     }
 
@@ -110,24 +157,13 @@ impl House {
 
     /// Starts it, with the settings as they are now; returns when it runs.
     pub fn start(&self) {
-        let config = self.dir().join("spoolhouse.toml");
-        fs::write(&config, self.config()).unwrap();
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.log_file())
             .unwrap();
         let before = log.metadata().unwrap().len() as usize;
-        let child = Command::new(env!("CARGO_BIN_EXE_spoolhouse"))
-            .args(["run", "--config"])
-            .arg(&config)
-            .env("RUST_LOG", self.log_filter)
-            .current_dir(self.dir())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = self.command().stderr(log).spawn().unwrap();
         let replaced = self.child.replace(Some(child));
         assert!(replaced.is_none(), "it was running");
         let port = self.wait_for("its start", || {
@@ -140,24 +176,60 @@ impl House {
         self.observe.set(port);
     }
 
+    /// Starts it although it can't go well, and waits for its end: exit code
+    /// and what it said.
+    pub fn start_in_vain(&self) -> (Option<i32>, String) {
+        let mut child = self.command().stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            thread::sleep(LOOK_EVERY);
+        }
+        let _ = child.kill();
+        let done = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        (done.status.code(), said)
+    }
+
+    /// The command that runs it, with the settings as they are now.
+    fn command(&self) -> Command {
+        let config = self.dir().join("spoolhouse.toml");
+        fs::write(&config, self.config()).unwrap();
+        let mut words = self.mounts.as_ref().map_or_else(Vec::new, Mounts::enter);
+        words.extend(self.wrapped_in.iter().cloned());
+        words.push(env!("CARGO_BIN_EXE_spoolhouse").to_owned());
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .args(["run", "--config"])
+            .arg(config)
+            .env("RUST_LOG", self.log_filter)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
     fn config(&self) -> String {
         let Self {
             upload_url,
             group,
             roll_after,
             librdkafka,
+            spool_settings,
+            upload_settings,
+            brokers,
             name,
             ..
         } = self;
-        let brokers = stack().brokers();
-        let spool = self.spool();
+        let spool = self.own_spool();
         let spool = spool.display();
         format!(
             "[kafka]\nbrokers = {brokers:?}\ntopic = {name:?}\ngroup = {group:?}\n\
              instance_id = {name:?}\n\
              [kafka.librdkafka]\n{librdkafka}\n\
-             [spool]\ndir = \"{spool}\"\nroll_after = {roll_after:?}\n\
-             [upload]\nurl = {upload_url:?}\ndatabase = {name:?}\ninterval = \"100ms\"\n\
+             [spool]\ndir = \"{spool}\"\nroll_after = {roll_after:?}\n{spool_settings}\n\
+             [upload]\nurl = {upload_url:?}\ndatabase = {name:?}\n{upload_settings}\n\
              [observe]\nlisten = \"127.0.0.1:0\"\n"
         )
     }
@@ -196,7 +268,7 @@ impl House {
     /// Does something while the process stands still (SIGSTOP), so that what
     /// is seen in several places is seen at one moment.
     pub fn while_frozen<T>(&self, look: impl FnOnce() -> T) -> T {
-        let pid = self.child.borrow().as_ref().expect("it runs").id();
+        let pid = self.pid();
         self.signal("STOP");
         self.wait_for("its standstill", || {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -208,8 +280,13 @@ impl House {
         seen
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.borrow().as_ref().expect("it runs").id()
+    }
+
     fn signal(&self, signal: &str) {
-        let pid = self.child.borrow().as_ref().expect("it runs").id();
+        let pid = self.pid();
         let sent = Command::new("sh")
             .args(["-c", &format!("kill -{signal} {pid}")])
             .status();
@@ -266,7 +343,7 @@ impl House {
 
     /// A way to send messages that may go to another thread.
     pub fn feed(&self) -> Feed {
-        Feed::of(&self.name, self.partitions)
+        Feed::of(&self.brokers, &self.name, self.partitions)
     }
 
     /// Sends messages, to the partitions in turn; returns when the broker has
@@ -285,17 +362,49 @@ impl House {
         offsets
             .add_partition_offset(&self.name, partition, Offset::Offset(offset))
             .unwrap();
-        let deleted = ask_kafka(|admin, options| admin.delete_records(&offsets, options)).unwrap();
+        let deleted = ask_kafka(&self.brokers, |admin, options| {
+            admin.delete_records(&offsets, options)
+        })
+        .unwrap();
         deleted.elements()[0].error().unwrap();
+    }
+
+    /// Sets what the broker does with the topic's data.
+    pub fn configure_topic(&self, settings: &[(&str, &str)]) {
+        let topic = ResourceSpecifier::Topic(&self.name);
+        let settings = settings.iter().copied();
+        let config = settings.fold(AlterConfig::new(topic), |config, (name, value)| {
+            config.set(name, value)
+        });
+        let altered = ask_kafka(&self.brokers, |admin, options| {
+            admin.alter_configs([&config], options)
+        });
+        assert!(altered.unwrap().pop().unwrap().is_ok());
+    }
+
+    /// First and end offset of each partition's log.
+    pub fn logs(&self) -> Vec<(i64, i64)> {
+        let client: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .create()
+            .unwrap();
+        let log = |partition| {
+            client
+                .fetch_watermarks(&self.name, partition, PATIENCE)
+                .unwrap()
+        };
+        (0..self.partitions).map(log).collect()
     }
 
     /// Deletes the topic, and creates it again under the same name.
     pub fn recreate_topic(&self) {
         let topics = [self.name.as_str()];
-        let deleted = ask_kafka(|admin, options| admin.delete_topics(&topics, options));
+        let deleted = ask_kafka(&self.brokers, |admin, options| {
+            admin.delete_topics(&topics, options)
+        });
         assert!(deleted.unwrap().pop().unwrap().is_ok());
         self.wait_until("the topic to be there again", || {
-            create_topic(&self.name, self.partitions)
+            create_topic(&self.brokers, &self.name, self.partitions)
         });
     }
 
@@ -303,7 +412,9 @@ impl House {
     pub fn delete_group(&self) {
         self.wait_until("the group to be deleted", || {
             let groups = [self.group.as_str()];
-            let deleted = ask_kafka(|admin, options| admin.delete_groups(&groups, options));
+            let deleted = ask_kafka(&self.brokers, |admin, options| {
+                admin.delete_groups(&groups, options)
+            });
             deleted.unwrap().pop().unwrap().is_ok()
         });
     }
@@ -312,7 +423,7 @@ impl House {
     pub fn commits(&self) -> Commits {
         Commits {
             client: ClientConfig::new()
-                .set("bootstrap.servers", stack().brokers())
+                .set("bootstrap.servers", &self.brokers)
                 .set("group.id", &self.group)
                 .create()
                 .unwrap(),
@@ -340,6 +451,17 @@ impl House {
             (partition.parse().unwrap(), offset.as_i64().unwrap())
         };
         positions.into_iter().map(position).collect()
+    }
+
+    /// The gaps that it wrote down: partition, first and end offset.
+    pub fn gaps(&self) -> Vec<(i32, i64, i64)> {
+        let journal = fs::read_to_string(self.spool().join("gaps.jsonl")).unwrap_or_default();
+        let gap = |line: &str| {
+            let gap: Value = serde_json::from_str(line).unwrap();
+            let number = |key: &str| gap[key].as_i64().unwrap();
+            (number("partition") as i32, number("from"), number("to"))
+        };
+        journal.lines().map(gap).collect()
     }
 
     /// Waits until it has read, sealed and committed everything in front of
@@ -416,16 +538,20 @@ impl Drop for House {
         }
         stack().clickhouse("default", &format!("DROP DATABASE {}", self.name));
         let topics = [self.name.as_str()];
-        let _ = ask_kafka(|admin, options| admin.delete_topics(&topics, options));
+        let _ = ask_kafka(&self.brokers, |admin, options| {
+            admin.delete_topics(&topics, options)
+        });
     }
 }
 
 /// Creates a topic; false if there is one of that name, or not quite gone yet.
-fn create_topic(name: &str, partitions: i32) -> bool {
+fn create_topic(brokers: &str, name: &str, partitions: i32) -> bool {
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
         // The stack's own minute would be a race against slow machines.
         .set("retention.ms", "3600000");
-    let created = ask_kafka(|admin, options| admin.create_topics([&topic], options));
+    let created = ask_kafka(brokers, |admin, options| {
+        admin.create_topics([&topic], options)
+    });
     created.unwrap().pop().unwrap().is_ok()
 }
 
@@ -443,7 +569,15 @@ impl Commits {
         for partition in 0..self.partitions {
             wanted.add_partition(&self.topic, partition);
         }
-        let committed = self.client.committed_offsets(wanted, PATIENCE).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let committed = loop {
+            // A broker that has just come up looks for its groups first.
+            match self.client.committed_offsets(wanted.clone(), PATIENCE) {
+                Ok(committed) => break committed,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            thread::sleep(LOOK_EVERY);
+        };
         let elements = committed.elements();
         let signed = elements.iter().filter_map(|element| {
             let offset = element.offset().to_raw().filter(|offset| *offset >= 0)?;

@@ -15,6 +15,7 @@ struct State {
     kept: Mutex<Vec<Vec<u8>>>,
     withholds: AtomicBool,
     loses: AtomicBool,
+    is_away: AtomicBool,
 }
 
 /// Forwards from a port of its own until the process ends.
@@ -32,7 +33,10 @@ impl Recorder {
         let shared = state.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
-                let _ = forward(client.unwrap(), target, &shared);
+                let client = client.unwrap();
+                if !shared.is_away.load(Ordering::SeqCst) {
+                    let _ = forward(client, target, &shared);
+                }
             }
         });
         Self { port, state }
@@ -53,6 +57,11 @@ impl Recorder {
     /// nor answered.
     pub fn lose_requests(&self, lose: bool) {
         self.state.loses.store(lose, Ordering::SeqCst);
+    }
+
+    /// Whether it hangs up on everybody from now on, as if nobody were there.
+    pub fn be_away(&self, away: bool) {
+        self.state.is_away.store(away, Ordering::SeqCst);
     }
 
     /// What came in so far, by connection.

@@ -1,6 +1,8 @@
 //! Rows of synthetic traffic: made, sent, and compared as a multiset.
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use spoolhouse::commands::produce::traffic::{self, Traffic};
 
@@ -25,6 +27,25 @@ pub fn rows(seed: u64, count: u64) -> Vec<traffic::Row> {
 pub fn send(house: &House, rows: &[traffic::Row]) -> Vec<At> {
     let messages: Vec<_> = rows.iter().map(traffic::Row::encode).collect();
     house.produce(messages.iter().map(Vec::as_slice))
+}
+
+/// Sends so many a second from a thread of its own.
+pub fn feed_steadily(
+    house: &House,
+    rows: &[traffic::Row],
+    per_second: u64,
+) -> thread::JoinHandle<Vec<At>> {
+    let mut feed = house.feed();
+    let messages: Vec<_> = rows.iter().map(traffic::Row::encode).collect();
+    thread::spawn(move || {
+        let begun = Instant::now();
+        for (place, message) in messages.iter().enumerate() {
+            let due = Duration::from_micros(place as u64 * 1_000_000 / per_second);
+            thread::sleep(due.saturating_sub(begun.elapsed()));
+            feed.send(Some(message));
+        }
+        feed.finish()
+    })
 }
 
 /// The rows as they must be stored, sorted.
