@@ -30,9 +30,6 @@ const POLL: Duration = Duration::from_millis(100);
 /// broker's retention, long beside a round trip.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long one poll waits where it is the answer to a commit that we wait for.
-const POLL_FOR_ANSWER: Duration = Duration::from_millis(10);
-
 /// How long a revocation or a shutdown waits for the last commit.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
@@ -395,7 +392,7 @@ impl Ingest<'_> {
         }
         while self.commits.any_waiting() && Instant::now() < deadline {
             // Messages that arrive now are read again after the next assignment.
-            self.consumer.poll(POLL_FOR_ANSWER)?;
+            self.consumer.poll(POLL)?;
             while let Some(event) = self.consumer.event() {
                 match event {
                     Event::Committed(offsets) => {

@@ -7,10 +7,12 @@
 
 pub mod topic_id;
 
+mod bell;
 mod context;
 mod queue;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ptr;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -200,9 +202,9 @@ impl Consumer {
         }
         let (context, events) = Context::new();
         let client = config.create_with_context(context)?;
-        let no_memory = || KafkaError::ClientCreation("out of memory".to_owned());
+        let no_queue = |error: io::Error| KafkaError::ClientCreation(error.to_string());
         Ok(Self {
-            messages: Queue::new(&client).ok_or_else(no_memory)?,
+            messages: Queue::new(&client).map_err(no_queue)?,
             client,
             events,
             options,

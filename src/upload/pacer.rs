@@ -4,7 +4,7 @@
 //! last admitted request's headers; a request that it refuses moves nothing
 //! (measured on nginx's `limit_req`). So the pacer waits for the slot it expects
 //! and learns the real interval from what is admitted and refused there
-//! ([`Interval`]). No clock of its own: times are passed in, and all it knows is
+//! (`interval.rs`). No clock of its own: times are passed in, and all it knows is
 //! [`Pace`], which the caller stores.
 
 mod interval;

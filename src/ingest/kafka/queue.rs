@@ -7,17 +7,21 @@
 
 use std::cell::RefCell;
 use std::ffi::CString;
+use std::io;
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::slice;
 use std::time::Duration;
 
 use rdkafka::bindings::{
     rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_t,
-    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_partition,
-    rd_kafka_queue_new, rd_kafka_queue_t,
+    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_consumer,
+    rd_kafka_queue_get_partition, rd_kafka_queue_new, rd_kafka_queue_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
+
+use super::bell::Bell;
 
 /// Messages that are taken out at once.
 const BATCH: usize = 1_000;
@@ -66,7 +70,13 @@ impl Drop for Message {
 
 /// A queue of librdkafka: our own, or a partition's.
 #[derive(Debug)]
-struct Handle(NonNull<rd_kafka_queue_t>);
+pub(super) struct Handle(NonNull<rd_kafka_queue_t>);
+
+impl Handle {
+    pub(super) fn raw(&self) -> *mut rd_kafka_queue_t {
+        self.0.as_ptr()
+    }
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -78,18 +88,27 @@ impl Drop for Handle {
 /// Where the messages of all our partitions arrive.
 #[derive(Debug)]
 pub(super) struct Queue {
-    own: Handle,
+    bell: Bell,
+    own: Rc<Handle>,
     partitions: RefCell<Vec<Handle>>,
 }
 
 impl Queue {
-    /// A queue of `client`; `None` if there is no memory. It must go before the
-    /// client does.
-    pub(super) fn new<C: ConsumerContext>(client: &BaseConsumer<C>) -> Option<Self> {
-        // SAFETY: the client is alive.
-        let own = NonNull::new(unsafe { rd_kafka_queue_new(client.client().native_ptr()) })?;
-        Some(Self {
-            own: Handle(own),
+    /// A queue of `client`. It must go before the client does.
+    ///
+    /// # Errors
+    /// The system's, if it has no memory or sockets left.
+    pub(super) fn new<C: ConsumerContext>(client: &BaseConsumer<C>) -> io::Result<Self> {
+        let rk = client.client().native_ptr();
+        // SAFETY: the client is alive; both are references of our own.
+        let queues = unsafe { [rd_kafka_queue_new(rk), rd_kafka_queue_get_consumer(rk)] };
+        let [Some(own), Some(consumers)] = queues.map(NonNull::new) else {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        };
+        let own = Rc::new(Handle(own));
+        Ok(Self {
+            bell: Bell::new([own.clone(), Rc::new(Handle(consumers))])?,
+            own,
             partitions: RefCell::default(),
         })
     }
@@ -121,29 +140,28 @@ impl Queue {
     fn turn(&self) {
         for partition in self.partitions.borrow().iter() {
             // SAFETY: both are alive; librdkafka takes a reference of its own.
-            unsafe { rd_kafka_queue_forward(partition.0.as_ptr(), self.own.0.as_ptr()) }
+            unsafe { rd_kafka_queue_forward(partition.raw(), self.own.raw()) }
         }
     }
 
-    /// What is there, up to [`BATCH`] messages in order; waits up to `timeout`
-    /// for the first.
+    /// What is there, up to [`BATCH`] messages in order. If there is nothing,
+    /// waits up to `timeout` for something to come here or to the consumer's
+    /// own queue.
     pub(super) fn take(&self, timeout: Duration) -> Vec<Message> {
         self.turn();
-        // librdkafka would wait until a batch is full: wait for one, take the rest.
-        let mut batch = self.batch(BATCH, Duration::ZERO);
-        if batch.is_empty() && !timeout.is_zero() {
-            batch = self.batch(1, timeout);
+        let batch = self.batch();
+        if !batch.is_empty() || timeout.is_zero() {
+            return batch;
         }
-        batch
+        self.bell.wait(timeout);
+        self.batch()
     }
 
-    fn batch(&self, size: usize, timeout: Duration) -> Vec<Message> {
-        let mut raw = vec![ptr::null_mut(); size];
-        let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: `raw` has room for `size` pointers; the first `count` are ours now.
-        let count = unsafe {
-            rd_kafka_consume_batch_queue(self.own.0.as_ptr(), timeout, raw.as_mut_ptr(), size)
-        };
+    fn batch(&self) -> Vec<Message> {
+        let mut raw = vec![ptr::null_mut(); BATCH];
+        // SAFETY: `raw` has room for so many pointers; the first `count` are ours now.
+        let count =
+            unsafe { rd_kafka_consume_batch_queue(self.own.raw(), 0, raw.as_mut_ptr(), raw.len()) };
         // It is negative only for queues that are none of a consumer's.
         let count = usize::try_from(count).unwrap_or(0);
         raw.truncate(count);
