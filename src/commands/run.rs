@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{kafka_options, open_spool};
 use crate::config::{self, Config, Loaded};
 use crate::failpoint;
+use crate::ingest::headroom::Headroom;
 use crate::ingest::{consume, window};
 use crate::observe;
 use crate::spool::undecodable::limits::Limits;
@@ -169,13 +170,15 @@ async fn tidy_undecodable(intake: Intake, stop: CancellationToken) {
 fn ingest_options(config: &Config, spool: &Spool) -> consume::Options {
     consume::Options {
         kafka: kafka_options(config, spool.id()),
-        limits: window::Limits {
-            roll_after: config.spool.roll_after,
-            roll_bytes: config.spool.roll_bytes,
+        headroom: Headroom {
+            spool_bytes_max: config.spool.max_bytes,
+            free_bytes_min: config.spool.min_free,
+            batch_bytes_max: config.upload.max_body,
+            window: window::Limits {
+                roll_after: config.spool.roll_after,
+                roll_bytes: config.spool.roll_bytes,
+            },
         },
-        spool_bytes_max: config.spool.max_bytes,
-        free_bytes_min: config.spool.min_free,
-        batch_bytes_max: config.upload.max_body,
     }
 }
 

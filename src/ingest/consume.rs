@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::commits::Commits;
 use super::complaint::Complaint;
+use super::headroom::Headroom;
 use super::identity::IdentityWatch;
 use super::kafka::{self, Consumer, Event, FatalError, Polled};
 use super::take_up::{Assignment, start_anew, take_up};
-use super::window::{Limits, Window};
+use super::window::Window;
 use crate::failpoint;
 use crate::spool::Intake;
 use crate::spool::fault::Fault;
@@ -36,26 +37,13 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// How long the broker may take to say whether the topic is still the same.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many full segments the budget keeps room for when consumption pauses: the
-/// window that is open then, and what packing writes before it unlinks anything.
-const RESERVED_SEGMENTS: u64 = 2;
-
-/// A full spool is filled again below this share of its budget, in percent.
-const RESUME_PERCENT: u64 = 95;
-
 /// What ingest is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How to reach Kafka.
     pub kafka: kafka::Options,
-    /// When a window is sealed.
-    pub limits: Limits,
-    /// Budget of the spool, bytes: consumption pauses before it is exceeded.
-    pub spool_bytes_max: u64,
-    /// Floor of the file system's free space, bytes: below it consumption pauses.
-    pub free_bytes_min: u64,
-    /// The largest batch that is packed, bytes: a full disk keeps room for it.
-    pub batch_bytes_max: u64,
+    /// What the spool may take.
+    pub headroom: Headroom,
 }
 
 /// Why ingest ended before it was asked to.
@@ -206,7 +194,7 @@ impl Ingest<'_> {
         if retry {
             self.retry_at = None;
         }
-        if self.window.is_due(&self.options.limits, now) && self.unsaved.is_none() {
+        if self.window.is_due(&self.options.headroom.window, now) && self.unsaved.is_none() {
             self.close_window()?;
         }
         if !waiting {
@@ -249,12 +237,13 @@ impl Ingest<'_> {
     /// Publishes the closed window, if there is one and the disk takes it.
     fn publish(&mut self, now: Instant) -> Option<SegmentFooter> {
         self.unsaved.as_ref()?;
-        let (free, reserved) = (self.free_bytes(), self.packing_bytes());
+        let free = self.free_bytes();
         let finished = self.unsaved.as_ref()?;
-        let sealed = if free < reserved.saturating_add(finished.bytes.len() as u64) {
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        } else {
+        let bytes = finished.bytes.len() as u64;
+        let sealed = if self.options.headroom.admits(bytes, free) {
             self.intake.seal(finished)
+        } else {
+            Err(io::ErrorKind::StorageFull.into())
         };
         if let Err(error) = sealed {
             self.disk_trouble("publishing a segment", &error, now);
@@ -419,7 +408,9 @@ impl Ingest<'_> {
     fn pause_or_resume(&mut self) {
         let bytes = self.intake.bytes();
         metrics::gauge!("spoolhouse_spool_bytes").set(bytes as f64);
-        let pause = self.unsaved.is_some() || self.is_full(bytes);
+        let headroom = self.options.headroom;
+        let free = self.free_bytes();
+        let pause = self.unsaved.is_some() || headroom.is_full(bytes, free, self.paused);
         let Some(assignment) = &self.assignment else {
             return;
         };
@@ -440,8 +431,8 @@ impl Ingest<'_> {
                     metrics::counter!("spoolhouse_pauses_total").increment(1);
                     tracing::warn!(
                         spool_bytes = bytes,
-                        spool_bytes_max = self.options.spool_bytes_max,
-                        free_bytes_min = self.free_bytes_min(),
+                        spool_bytes_max = headroom.spool_bytes_max,
+                        free_bytes_min = headroom.free_bytes_floor(),
                         "consumption paused; from now on the broker's retention is the limit",
                     );
                 } else {
@@ -449,35 +440,6 @@ impl Ingest<'_> {
                 }
             }
         }
-    }
-
-    /// Whether the spool or its file system is full. Filling starts again a
-    /// little below the limits, so that it doesn't flutter.
-    fn is_full(&mut self, bytes: u64) -> bool {
-        let reserved = RESERVED_SEGMENTS * self.options.limits.roll_bytes;
-        let budget = self.options.spool_bytes_max.saturating_sub(reserved);
-        let (free, floor) = (self.free_bytes(), self.free_bytes_min());
-        if self.paused {
-            bytes >= budget / 100 * RESUME_PERCENT || free < floor.saturating_add(floor / 20)
-        } else {
-            bytes >= budget || free < floor
-        }
-    }
-
-    /// What packing may write before it removes anything: a batch, and what is
-    /// left of a segment. Ingest never takes this room, whatever the settings
-    /// say: a disk that is full of segments could not be emptied any more.
-    fn packing_bytes(&self) -> u64 {
-        let segment = self.options.limits.segment_bytes_max();
-        self.options.batch_bytes_max.saturating_add(segment)
-    }
-
-    /// Free space below which consumption pauses. The window that is open then
-    /// is still to be written.
-    fn free_bytes_min(&self) -> u64 {
-        let segment = self.options.limits.segment_bytes_max();
-        let reserved = self.packing_bytes().saturating_add(segment);
-        self.options.free_bytes_min.max(reserved)
     }
 
     /// What the file system has left; a great deal if it does not say.

@@ -10,6 +10,7 @@ pub mod commits;
 pub mod complaint;
 pub mod consume;
 pub mod handover;
+pub mod headroom;
 pub mod identity;
 pub mod kafka;
 pub mod positions;
