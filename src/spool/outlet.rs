@@ -150,6 +150,29 @@ impl Outlet {
         Ok(())
     }
 
+    /// Moves a batch back to `batches/`: every attempt was refused, and none can
+    /// have stored anything. A start finds it as one that was never posted, and
+    /// may pack it anew.
+    ///
+    /// Written anew there, and only then removed here: a start makes renames
+    /// durable in the order of the way, and would lose a file that was renamed
+    /// against it.
+    ///
+    /// # Errors
+    /// The disk's; the batch must be found again before it is sent.
+    pub fn recall(&self, batch: &mut Batch) -> io::Result<()> {
+        if batch.room != Room::Sending {
+            return Ok(());
+        }
+        let moved = self
+            .spool
+            .publish(Room::Batches, &batch.name, &batch.bytes, Access::Shared)
+            .and_then(|()| self.spool.remove(Room::Sending, &batch.name()));
+        self.settled(moved)?;
+        batch.room = Room::Batches;
+        Ok(())
+    }
+
     /// Removes a batch that ClickHouse has confirmed.
     ///
     /// # Errors
@@ -190,7 +213,11 @@ impl Outlet {
     /// The disk's; [`Outlet::next`] then gives the whole batch out again.
     pub fn split(&self, batch: &Batch, bytes_max: u64) -> io::Result<()> {
         *self.split.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch.digest.clone());
-        self.settled(self.split_into_parts(batch, bytes_max))
+        // Out of sending/ first: should this be cut short, a start must not take
+        // it for one that may be stored.
+        let mut batch = batch.clone();
+        self.recall(&mut batch)?;
+        self.settled(self.split_into_parts(&batch, bytes_max))
     }
 
     fn split_into_parts(&self, batch: &Batch, bytes_max: u64) -> io::Result<()> {
