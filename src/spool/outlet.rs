@@ -4,6 +4,7 @@
 //! After an error nothing is given out before the spool was mended: only a look
 //! at the disk tells how far the change came.
 
+pub mod by_hand;
 mod freeze;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use crate::failpoint;
 /// Upload's door.
 #[derive(Debug)]
 pub struct Outlet {
-    spool: Spool,
+    pub(super) spool: Spool,
     bytes_per_row: Mutex<f64>,
     /// A change failed: how far it came is not known before [`Spool::mend`] looked.
     unsettled: AtomicBool,
@@ -48,6 +49,8 @@ pub struct PackOptions {
 #[derive(Clone, Debug)]
 pub struct Batch {
     name: Name,
+    /// What the file is called in its room.
+    file: String,
     /// SHA-256 of the bytes, hex: the insert's deduplication token.
     pub digest: String,
     /// The file.
@@ -60,9 +63,20 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The file's name.
+    /// The batch's name.
     pub fn name(&self) -> String {
         self.name.to_string()
+    }
+
+    /// Whether it is a copy of a file from outside the spool: it stays where it
+    /// is, whatever becomes of it.
+    pub fn is_copy(&self) -> bool {
+        self.room == Room::Inbox
+    }
+
+    /// Whether it is where its first byte may leave from.
+    pub fn is_begun(&self) -> bool {
+        matches!(self.room, Room::Sending | Room::Inbox)
     }
 }
 
@@ -112,12 +126,17 @@ impl Outlet {
     /// # Errors
     /// The disk's; nothing is lost by calling again.
     pub fn next(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
-        // Half a packing or half a split must not be sent: finish or undo it first.
+        self.mend_if_unsettled()?;
+        self.settled(self.find(options))
+    }
+
+    /// Half a packing or half a split must not be sent: finishes or undoes it.
+    fn mend_if_unsettled(&self) -> io::Result<()> {
         if self.unsettled.load(Ordering::Relaxed) {
             self.spool.mend()?;
             self.unsettled.store(false, Ordering::Relaxed);
         }
-        self.settled(self.find(options))
+        Ok(())
     }
 
     fn find(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
@@ -130,7 +149,7 @@ impl Outlet {
         }
         // One row that fits into no request is put aside; then the next ones.
         loop {
-            match self.pack(options)? {
+            match self.pack(self.ready_names()?, options)? {
                 Packed::Batch(batch) => return Ok(Some(*batch)),
                 Packed::Nothing => return Ok(None),
                 Packed::OneRowTooLarge => {}
@@ -143,19 +162,25 @@ impl Outlet {
     /// # Errors
     /// The disk's; the batch must not be sent then.
     pub fn begin(&self, batch: &mut Batch) -> io::Result<()> {
-        if batch.room != Room::Sending {
+        if !batch.is_begun() {
             self.settled(self.relocate(batch, Room::Sending))?;
             batch.room = Room::Sending;
         }
         Ok(())
     }
 
-    /// Removes a batch that ClickHouse has confirmed.
+    /// Removes a batch that ClickHouse has confirmed, and before it what said
+    /// why it was rejected once.
     ///
     /// # Errors
     /// The disk's; the batch is then posted again under the same token.
     pub fn stored(&self, batch: &Batch) -> io::Result<()> {
-        let removed = self.spool.remove(batch.room, &batch.name());
+        if batch.is_copy() {
+            return Ok(());
+        }
+        let removed = self
+            .remove_error(batch)
+            .and_then(|()| self.spool.remove(batch.room, &batch.name()));
         failpoint::hit("batch.removed");
         self.settled(removed)
     }
@@ -165,6 +190,9 @@ impl Outlet {
     /// # Errors
     /// The disk's.
     pub fn reject(&self, batch: &Batch, why: &Rejection) -> io::Result<()> {
+        if batch.is_copy() {
+            return Ok(());
+        }
         let sidecar = error_sidecar(&batch.name());
         let why = serde_json::to_value(why)?;
         let done = self
@@ -179,6 +207,9 @@ impl Outlet {
     /// # Errors
     /// The disk's.
     pub fn doubt(&self, batch: &Batch, fault: &Fault) -> io::Result<()> {
+        if batch.is_copy() {
+            return Ok(());
+        }
         self.settled(self.spool.set_aside(batch.room, &batch.name(), fault))
     }
 
@@ -272,6 +303,7 @@ impl Outlet {
         let split = self.split.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Some(Batch {
             name: name.clone(),
+            file: name.to_string(),
             fate_unknown: room == Room::Sending && split.as_ref() != Some(&digest),
             digest,
             bytes,
