@@ -13,7 +13,7 @@ use arrow_schema::SchemaRef;
 use bytes::Bytes;
 
 use super::{Batch, Outlet, PackOptions, Packed};
-use crate::spool::disk;
+use crate::spool::disk::{self, Access};
 use crate::spool::fault::Fault;
 use crate::spool::footer::{self, BatchFooter, Footer, Source};
 use crate::spool::layout::{Name, Room, error_sidecar, reason_sidecar};
@@ -182,7 +182,8 @@ impl Outlet {
                 true => Room::Sending,
                 false => Room::Batches,
             };
-            self.relocate(&batch, to)?;
+            let name = batch.name();
+            self.move_back((Room::Rejected, &name), (to, &batch.name), &batch.bytes)?;
             batch.room = to;
             batch.fate_unknown = to == Room::Sending;
             return Ok(Brought::Batch(Box::new(batch)));
@@ -247,7 +248,7 @@ impl Outlet {
             Name::Batch { .. } => (Room::Sending, read::batch(name, &bytes, spool.id()).err()),
             _ => (
                 Room::Ready,
-                read::segment(name, bytes, spool.id()).err(),
+                read::segment(name, bytes.clone(), spool.id()).err(),
             ),
         };
         if let Some(fault) = checked {
@@ -255,21 +256,30 @@ impl Outlet {
                 "doubtful/{aside} can't be sent: {fault}"
             ))));
         }
-        disk::relocate(
-            spool.disk(),
-            &from,
-            &spool.layout().file(to, &name.to_string()),
-        )?;
+        self.move_back((Room::Doubtful, aside), (to, name), &bytes)?;
         if Name::parse(aside).is_none() {
             // `NAME.1` did not count as one of ours.
             spool.count_bytes(size);
         }
-        spool.remove(Room::Doubtful, &reason_sidecar(aside))?;
+        self.remove_sidecar(Room::Doubtful, &reason_sidecar(aside))?;
         let batch = match name {
             Name::Segment { number, .. } => self.freeze_segment(*number, options)?,
             _ => self.read(to, name)?,
         };
         Ok(batch.map_or(Brought::Gone, |batch| Brought::Batch(Box::new(batch))))
+    }
+
+    /// Moves a file against the way that files go: written anew there, and only
+    /// then removed here. A start makes renames durable in the order of the
+    /// way, and would lose a file that was renamed against it.
+    fn move_back(
+        &self,
+        (room, file): (Room, &str),
+        (to, name): (Room, &Name),
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.spool.publish(to, name, bytes, Access::Shared)?;
+        self.spool.remove(room, file)
     }
 
     /// Says why something is not found where it can be sent from.
@@ -324,12 +334,18 @@ impl Outlet {
 
     /// Removes what explained why a batch was rejected, before the batch goes.
     pub(super) fn remove_error(&self, batch: &Batch) -> io::Result<()> {
-        let sidecar = error_sidecar(&batch.name());
-        let path = self.spool.layout().file(Room::Rejected, &sidecar);
-        match disk::size(self.spool.disk(), &path) {
-            Some(_) => self.spool.remove(Room::Rejected, &sidecar),
-            None => Ok(()),
+        self.remove_sidecar(Room::Rejected, &error_sidecar(&batch.name()))
+    }
+
+    /// Removes a file that explains, if it is there. Such files don't count as
+    /// the spool's bytes.
+    fn remove_sidecar(&self, room: Room, sidecar: &str) -> io::Result<()> {
+        let path = self.spool.layout().file(room, sidecar);
+        if disk::size(self.spool.disk(), &path).is_none() {
+            return Ok(());
         }
+        self.spool.disk().remove(&path)?;
+        self.spool.disk().sync_dir(&self.spool.layout().room(room))
     }
 }
 
