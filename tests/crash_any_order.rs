@@ -313,8 +313,8 @@ fn places(disk: &SimDisk) -> Vec<String> {
         let files = disk.files(&Path::new(SPOOL).join(room));
         let names = files.into_keys().filter_map(|path| {
             let name = path.file_name()?.to_str()?.to_owned();
-            let is_ours = name.ends_with(".parquet")
-                && (*room == "ready" || name.starts_with("batch-"));
+            let is_ours =
+                name.ends_with(".parquet") && (*room == "ready" || name.starts_with("batch-"));
             is_ours.then(|| format!("{room}/{name}"))
         });
         names.collect::<Vec<_>>()

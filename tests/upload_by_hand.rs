@@ -11,7 +11,6 @@ mod support {
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 use spoolhouse::commands::produce::traffic;
@@ -53,7 +52,8 @@ fn refusals(nginx: &Nginx) -> usize {
     nginx.log().iter().filter(|line| !line.is_admitted).count()
 }
 
-/// A house that stopped with segments in its spool: one for each part of the rows.
+/// A house that stopped with segments in its spool, at least one for each part
+/// of the rows; the first is frozen in sending/.
 fn house_with_segments(test: &str, parts: &[&[traffic::Row]]) -> House {
     let mut house = House::new(test, 1);
     house.upload_url = NOWHERE.to_owned();
@@ -63,8 +63,11 @@ fn house_with_segments(test: &str, parts: &[&[traffic::Row]]) -> House {
         let places = send(&house, part);
         house.wait_until_committed(&places);
     }
-    let ready = || files_in(&house.spool(), "sealed").is_empty();
-    house.wait_until("the last segment to be ready", ready);
+    let is_done = || {
+        let count = |room| files_in(&house.spool(), room).len();
+        (count("sealed"), count("sending")) == (0, 1)
+    };
+    house.wait_until("the first batch and the last segment", is_done);
     assert_eq!(house.stop(), Some(0));
     house
 }
@@ -135,10 +138,18 @@ fn a_ready_segment_goes_by_hand_after_what_may_be_stored_and_before_the_others()
     assert_eq!(first.len(), 1, "the run had begun with the first");
     let segment = last_in(&house, "ready");
     let plan = upload(&house, &[&segment, "--dry-run"]);
-    assert_exit(&plan, 0, &["frozen into a batch", "nobody owns the spool", "nothing was changed"]);
+    assert_exit(
+        &plan,
+        0,
+        &[
+            "frozen into a batch",
+            "nobody owns the spool",
+            "nothing was changed",
+        ],
+    );
 
     let done = upload(&house, &[&segment]);
-    assert_exit(&done, 0, &["goes first", "stored"]);
+    assert_exit(&done, 0, &["stored"]);
     assert!(!house.spool().join(&segment).exists());
     assert!(is_empty(&house, "sending") && is_empty(&house, "inbox"));
     let middle = files_in(&house.spool(), "ready");
@@ -147,7 +158,12 @@ fn a_ready_segment_goes_by_hand_after_what_may_be_stored_and_before_the_others()
     assert!(left > 0, "the older ones still wait");
     let sent = admitted(&proxy);
     assert_eq!(sent.len(), 2, "{sent:?}");
-    assert!(first[0].to_str().unwrap().contains(sent[0].token().unwrap()));
+    assert!(
+        first[0]
+            .to_str()
+            .unwrap()
+            .contains(sent[0].token().unwrap())
+    );
 
     // The rest goes the ordinary way, and everything is there once.
     house.start();
@@ -186,11 +202,17 @@ fn a_refused_batch_goes_by_hand_once_its_data_is_mended_beside_a_process_that_ru
     assert!(is_empty(&house, "inbox"));
     let posts = admitted(&proxy);
     assert!(posts.iter().all(|line| line.token() == Some(token)));
-    assert_eq!(posts.len(), 3 + 3 + 1, "refused three times each, then stored");
+    assert_eq!(
+        posts.len(),
+        3 + 3 + 1,
+        "refused three times each, then stored"
+    );
 
     // A segment that has just become ready, before the slot opens.
     send(&house, &all[400..]);
-    house.wait_until("a segment", || !files_in(&house.spool(), "ready").is_empty());
+    house.wait_until("a segment", || {
+        !files_in(&house.spool(), "ready").is_empty()
+    });
     let segment = last_in(&house, "ready");
     let done = upload(&house, &[&segment]);
     assert_exit(&done, 0, &["stored"]);
@@ -227,7 +249,10 @@ fn a_refused_batch_goes_by_hand_without_a_process_and_now_means_now() {
         .collect();
     let early = upload(&house, &[&files[0], "--now"]);
     assert_exit(&early, 1, &["slot is not open yet", "kept in sending/"]);
-    assert_eq!(log_rows(&house.spool(), &["rejected", "sending"]).len(), all.len());
+    assert_eq!(
+        log_rows(&house.spool(), &["rejected", "sending"]).len(),
+        all.len()
+    );
 
     // It is in sending/ now, and may be named there or where it was.
     let names: Vec<String> = [last_in(&house, "sending")]
@@ -263,19 +288,39 @@ fn what_cannot_be_sent_is_refused_with_its_reason_and_nothing_is_touched() {
     for (file, words, why) in [
         (format!("sealed/{name}"), vec![], "not acknowledged"),
         (format!("doubtful/{batch_name}"), vec![], "no such file"),
-        ("doubtful/batch.parquet".into(), vec![], "no segment and no batch"),
+        (
+            "doubtful/batch.parquet".into(),
+            vec![],
+            "no segment and no batch",
+        ),
         (outside.display().to_string(), vec![], "its columns are not"),
-        (copy.display().to_string(), vec![], "the spool holds this very batch"),
-        (format!("sending/{batch_name}"), vec!["--keep"], "outside the spool"),
+        (
+            copy.display().to_string(),
+            vec![],
+            "the spool holds this very batch",
+        ),
+        (
+            format!("sending/{batch_name}"),
+            vec!["--keep"],
+            "outside the spool",
+        ),
         ("spool.json".into(), vec![], "no such room"),
-        (format!("sending/{batch_name}"), vec!["--to", "ftp://there/"], "http://"),
+        (
+            format!("sending/{batch_name}"),
+            vec!["--to", "ftp://there/"],
+            "http://",
+        ),
     ] {
         let file = match file.starts_with("doubtful/batch-") {
             true => "nowhere.parquet".to_owned(),
             false => file,
         };
         let no = upload(&house, &[&[file.as_str()][..], &words].concat());
-        let why = if why == "no such file" { "No such file" } else { why };
+        let why = if why == "no such file" {
+            "No such file"
+        } else {
+            why
+        };
         assert_exit(&no, 2, &[why]);
     }
     assert!(picture(&house) == before, "something was changed");
@@ -343,7 +388,10 @@ fn nothing_in_the_inbox_keeps_the_owner_from_working_and_a_dead_commands_request
     let id = "3f0c6a52-6a2f-4f4e-9a43-3f1d1a4fb001";
     let bad = |name: &str, content: &[u8]| fs::write(inbox.join(name), content).unwrap();
     bad("notes.txt", b"not ours");
-    bad(&format!("{}.request.json", id.replace("b001", "b002")), b"{ torn");
+    bad(
+        &format!("{}.request.json", id.replace("b001", "b002")),
+        b"{ torn",
+    );
     bad(
         &format!("{}.request.json", id.replace("b001", "b003")),
         &vec![b' '; 1 << 20],
@@ -396,7 +444,9 @@ fn nothing_in_the_inbox_keeps_the_owner_from_working_and_a_dead_commands_request
         .collect();
     assert!(states.contains(&"declined".to_owned()), "{states:?}");
     assert_eq!(states.len(), 2, "{states:?}");
-    let set_aside = fs::read_dir(house.spool().join("doubtful")).unwrap().count();
+    let set_aside = fs::read_dir(house.spool().join("doubtful"))
+        .unwrap()
+        .count();
     assert_eq!(set_aside, 2 * 5, "each with its reason");
     assert_eq!(house.stop(), Some(0));
 }
@@ -405,6 +455,10 @@ fn nothing_in_the_inbox_keeps_the_owner_from_working_and_a_dead_commands_request
 fn what_the_readme_says_about_curl_stores_a_batch_under_its_token() {
     let all = rows(8, 300);
     let house = house_with_segments("by_hand_curl", &[&all]);
+    let proxy = Nginx::start(
+        "1000r/s",
+        &format!("proxy_pass http://127.0.0.1:{};", stack().clickhouse),
+    );
     let batch = files_in(&house.spool(), "sending").pop().unwrap();
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let block = readme
@@ -413,14 +467,17 @@ fn what_the_readme_says_about_curl_stores_a_batch_under_its_token() {
         .find(|block| block.contains("sha256sum") && block.contains("curl"))
         .expect("the README shows how");
     let script = block
-        .replace("http://proxy:8124", &format!("http://127.0.0.1:{}", stack().proxy))
+        .replace("http://proxy:8124/", &proxy.url())
         .replace("default.http_log", &format!("{}.http_log", house.topic()));
     // The README's file, and twice: the second changes nothing.
     let script = format!("{script}\n{script}");
     let (first_line, _) = block.split_once('\n').unwrap();
     let file = first_line.strip_prefix("FILE=").expect("FILE comes first");
     let script = script.replace(file, batch.to_str().unwrap());
-    let done = Command::new("bash").args(["-euc", &script]).output().unwrap();
+    let done = Command::new("bash")
+        .args(["-euc", &script])
+        .output()
+        .unwrap();
     assert!(done.status.success(), "{}", said(&done));
     assert_eq!(said(&done).trim(), "", "an insert answers nothing");
     assert_eq!(house.stored_rows().len(), rows_in(&batch));
@@ -428,9 +485,8 @@ fn what_the_readme_says_about_curl_stores_a_batch_under_its_token() {
     assert!(name.contains(&digest::of(&fs::read(&batch).unwrap())));
 
     // And the upload's own post of it is the same insert.
-    std::thread::sleep(Duration::from_millis(200));
     let mut house = house;
-    house.upload_url = stack().proxy_url();
+    house.upload_url = proxy.url();
     let done = upload(&house, &[&format!("sending/{name}")]);
     assert_exit(&done, 0, &["stored"]);
     let mut found = house.stored_rows();
@@ -446,7 +502,11 @@ fn the_status_tells_what_waits_beside_a_process_that_runs_and_without_one() {
     let house = house_with_segments("status", &parts);
     let before = picture(&house);
     let status = |house: &House| -> Value {
-        let done = house.other_command("status").arg("--json").output().unwrap();
+        let done = house
+            .other_command("status")
+            .arg("--json")
+            .output()
+            .unwrap();
         assert!(done.status.success(), "{}", said(&done));
         serde_json::from_slice(&done.stdout).unwrap()
     };
@@ -456,19 +516,32 @@ fn the_status_tells_what_waits_beside_a_process_that_runs_and_without_one() {
     for room in ["ready", "sending"] {
         let files = files_in(&house.spool(), room);
         let rows: usize = files.iter().map(|file| rows_in(file)).sum();
-        let bytes: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
+        let bytes: u64 = files
+            .iter()
+            .map(|file| file.metadata().unwrap().len())
+            .sum();
         let seen = &alone["rooms"][room];
         assert_eq!(seen["files"], files.len(), "{room}");
         assert_eq!(seen["rows"], rows, "{room}");
         assert_eq!(seen["bytes"], bytes, "{room}");
     }
-    assert_eq!(alone["drain"]["batches"], 2, "one is frozen, one takes the rest");
+    assert_eq!(
+        alone["drain"]["batches"], 2,
+        "one is frozen, one takes the rest"
+    );
 
     house.start();
     let beside = status(&house);
     assert!(beside["owner"].as_u64().is_some(), "{beside}");
-    assert_eq!(beside["rooms"]["ready"]["rows"], alone["rooms"]["ready"]["rows"]);
+    assert_eq!(
+        beside["rooms"]["ready"]["rows"],
+        alone["rooms"]["ready"]["rows"]
+    );
     let text = house.other_command("status").output().unwrap();
-    assert_exit(&text, 0, &["owned by process", "next slot in", "2 batches to go"]);
+    assert_exit(
+        &text,
+        0,
+        &["owned by process", "next slot in", "2 batches to go"],
+    );
     assert_eq!(house.stop(), Some(0));
 }

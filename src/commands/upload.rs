@@ -133,12 +133,7 @@ pub fn run(args: Args) -> Result<()> {
     done
 }
 
-async fn upload(
-    args: &Args,
-    loaded: &Loaded,
-    layout: &Layout,
-    subjects: &[Subject],
-) -> Result<()> {
+async fn upload(args: &Args, loaded: &Loaded, layout: &Layout, subjects: &[Subject]) -> Result<()> {
     let stop = CancellationToken::new();
     let mut owner = None;
     let spool = match Spool::open(layout.root()) {

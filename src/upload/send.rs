@@ -140,9 +140,8 @@ impl Sender {
         let transport = Transport::new(options.transport.clone(), tls)?;
         let stored = outlet.load_pace().ok().flatten();
         let saved: Option<Saved> = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let (pace, full_batch) = saved.map_or((None, None), |saved| {
-            (Some(saved.pace), saved.full_batch)
-        });
+        let (pace, full_batch) =
+            saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
         Ok(Self {
             pacer: Pacer::new(options.pace.clone(), pace),
             outlet: Arc::new(outlet),

@@ -25,7 +25,7 @@ impl Nginx {
             "daemon off; master_process off; pid {path}/pid; error_log {path}/error.log;
              events {{}}
              http {{
-               log_format short '$msec $upstream_status $request_length $request_uri';
+               log_format short '$msec $request_time $upstream_status $request_uri';
                access_log {path}/access.log short;
                client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
                fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;
@@ -89,7 +89,7 @@ impl Nginx {
 /// A request that nginx answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// When, in seconds since 1970.
+    /// When it came, in seconds since 1970: slots are counted from there.
     pub time: f64,
     /// Whether it was passed on, which takes the slot.
     pub is_admitted: bool,
@@ -100,11 +100,12 @@ pub struct Line {
 impl Line {
     fn parse(line: &str) -> Self {
         let mut words = line.splitn(4, ' ');
-        let time = words.next().unwrap().parse().unwrap();
+        let mut number = || words.next().unwrap().parse::<f64>().unwrap();
+        let (answered, took) = (number(), number());
         let is_admitted = words.next() != Some("-");
-        let uri = words.nth(1).unwrap().to_owned();
+        let uri = words.next().unwrap().to_owned();
         Self {
-            time,
+            time: answered - took,
             is_admitted,
             uri,
         }

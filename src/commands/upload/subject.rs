@@ -19,12 +19,7 @@ use crate::spool::{digest, read};
 use crate::upload::request;
 
 /// Rooms in which a batch may lie.
-const OF_BATCHES: [Room; 4] = [
-    Room::Sending,
-    Room::Batches,
-    Room::Rejected,
-    Room::Doubtful,
-];
+const OF_BATCHES: [Room; 4] = [Room::Sending, Room::Batches, Room::Rejected, Room::Doubtful];
 
 /// How many bytes at the end of a file are read in search of its footer.
 const FOOTER_GUESS: u64 = 8 * 1024;
@@ -110,7 +105,11 @@ pub(super) fn find(
 }
 
 fn misuse(file: &Path, problem: impl std::fmt::Display) -> anyhow::Error {
-    Misuse(format!("{}: {problem}; nothing was changed", file.display())).into()
+    Misuse(format!(
+        "{}: {problem}; nothing was changed",
+        file.display()
+    ))
+    .into()
 }
 
 /// A batch of the spool with this digest.

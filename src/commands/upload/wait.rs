@@ -72,9 +72,8 @@ impl<'w> Waiter<'w> {
     /// # Errors
     /// When `inbox/` can't be read, or our own send loop ended without it.
     pub async fn wait(&mut self, name: &str, id: Uuid) -> Result<Ended> {
-        let mut terminate = tokio::signal::unix::signal(
-            tokio::signal::unix::SignalKind::terminate(),
-        )?;
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         loop {
             let has_ended = self.sending.as_ref().is_some_and(JoinHandle::is_finished);
             let answer = inbox::answer(&LocalDisk, self.layout, id)?;

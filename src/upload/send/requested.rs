@@ -214,10 +214,7 @@ impl Sender {
     /// change, or found out anew by the next look.
     async fn answer(&mut self, answer: Option<(Uuid, Answer)>) {
         let Some((id, answer)) = answer else { return };
-        if let Err(error) = self
-            .on_disk(move |outlet| outlet.answer(id, &answer))
-            .await
-        {
+        if let Err(error) = self.on_disk(move |outlet| outlet.answer(id, &answer)).await {
             disk_trouble("answering the command line", &error);
         }
     }
