@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-use super::{Misuse, plural, run, status};
+use super::{Misuse, open_spool, plural, run, status};
 use crate::config::{self, Loaded};
 use crate::spool::disk::lock::LockError;
 use crate::spool::disk::{Disk, LocalDisk, parent};
 use crate::spool::inbox::{self, Request, State};
 use crate::spool::layout::Layout;
 use crate::spool::opening::OpenError;
-use crate::spool::{Outlet, Spool, glance};
+use crate::spool::{Outlet, glance};
 use crate::upload::{desk, send};
 use subject::{Place, Subject};
 use wait::{Ended, Waiter};
@@ -135,18 +135,15 @@ pub fn run(args: Args) -> Result<()> {
 
 async fn upload(args: &Args, loaded: &Loaded, layout: &Layout, subjects: &[Subject]) -> Result<()> {
     let stop = CancellationToken::new();
-    let mut owner = None;
-    let spool = match Spool::open(layout.root()) {
-        Ok(spool) => Some(spool),
-        Err(OpenError::Lock {
-            source: LockError::Owned(pid),
-            ..
-        }) => {
-            owner = Some(pid);
-            None
-        }
-        Err(error @ OpenError::Io { .. }) => return Err(loaded.blame("spool.dir", error).into()),
-        Err(error) => return Err(error.into()),
+    let (spool, owner) = match open_spool(loaded) {
+        Ok(spool) => (Some(spool), None),
+        Err(error) => match error.downcast_ref() {
+            Some(OpenError::Lock {
+                why: LockError::Owned(pid),
+                ..
+            }) => (None, Some(pid.clone())),
+            _ => return Err(error),
+        },
     };
     let ids = ask(args, layout, subjects)?;
     let sending = spool.map(|spool| {

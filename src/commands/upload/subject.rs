@@ -39,7 +39,7 @@ pub(super) enum Place {
     Outside {
         path: PathBuf,
         bytes: Bytes,
-        footer: BatchFooter,
+        footer: Box<BatchFooter>,
     },
 }
 
@@ -99,7 +99,7 @@ pub(super) fn find(
         place: Place::Outside {
             path,
             bytes,
-            footer,
+            footer: Box::new(footer),
         },
     })
 }
