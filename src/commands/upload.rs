@@ -236,9 +236,13 @@ fn ask(args: &Args, layout: &Layout, subjects: &[Subject]) -> Result<Vec<Uuid>> 
             to: args.to.clone(),
             doubtful: args.doubtful,
         };
-        inbox::ask(&LocalDisk, layout, id, &request, copy)
-            .context("can't leave the request in inbox/; nothing was changed")?;
         ids.push(id);
+        if let Err(error) = inbox::ask(&LocalDisk, layout, id, &request, copy) {
+            for id in ids {
+                let _ = inbox::withdraw(&LocalDisk, layout, id);
+            }
+            return Err(error).context("can't leave the request in inbox/; nothing was changed");
+        }
     }
     Ok(ids)
 }

@@ -157,6 +157,12 @@ impl Desk {
         Some((id, served.answer(State::Waiting, message, Some(due))))
     }
 
+    /// Says that something must pass before it goes on.
+    pub fn waits_for(&mut self, id: Uuid, trouble: String) -> Option<(Uuid, Answer)> {
+        let served = self.get(id)?;
+        Some((id, served.answer(State::Waiting, trouble, None)))
+    }
+
     /// What a request is told about an attempt at a batch that goes before it.
     pub fn attempted_before(
         &mut self,
@@ -256,5 +262,26 @@ impl Desk {
             return Some((id, served.answer(state, message, Some(due))));
         }
         self.ends(id, state, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_a_plain_http_url_or_is_declined() {
+        assert!(target("http://127.0.0.1:8123/clickhouse/").is_ok());
+        for wrong in [
+            "",
+            "there",
+            "ftp://there/",
+            "http://",
+            "http://there/?query=DROP%20TABLE%20t",
+            "http://there/#x",
+            "http://somebody:secret@there/",
+        ] {
+            assert!(target(wrong).is_err(), "{wrong}");
+        }
     }
 }

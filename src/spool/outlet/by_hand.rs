@@ -379,3 +379,38 @@ pub fn foreign(bytes: &Bytes, settings: &BTreeMap<String, String>) -> Result<Bat
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_parsed_as_untrusted_input() {
+        let batch = format!("batch-0000000039-{}.parquet", "a".repeat(64));
+        for (place, doubtful) in [
+            ("ready/seg-0000000042.parquet".to_owned(), false),
+            ("ready/seg-0000000040-from-1200.parquet".to_owned(), false),
+            (format!("rejected/{batch}"), false),
+            (format!("doubtful/{batch}.2"), true),
+            ("inbox/copy.parquet".to_owned(), false),
+        ] {
+            assert!(Wanted::parse(&place, doubtful).is_ok(), "{place}");
+        }
+        for place in [
+            "",
+            "seg-0000000042.parquet",
+            "../ready/seg-0000000042.parquet",
+            "ready/../spool.json",
+            "ready//etc/passwd",
+            "inbox/../../secret.parquet",
+            "open/seg-0000000042.parquet",
+            "sealed/seg-0000000042.parquet",
+            "undecodable/und-0000000042.parquet",
+            "doubtful/seg-0000000042.parquet.x",
+        ] {
+            assert!(Wanted::parse(place, true).is_err(), "{place}");
+        }
+        let parsed = Wanted::parse(&format!("doubtful/{batch}"), false);
+        assert!(parsed.unwrap_err().to_string().contains("--doubtful"));
+    }
+}

@@ -136,6 +136,9 @@ impl Sender {
             }
             Err(error) => {
                 disk_trouble("looking for what was asked for", &error);
+                let trouble = format!("the disk: {error}; nothing is lost, trying again");
+                let told = self.desk.waits_for(served.id, trouble);
+                self.answer(told).await;
                 self.pause(DISK_RETRY, stop).await;
                 return None;
             }
