@@ -79,6 +79,10 @@ pub enum Command {
     Run(commands::run::Args),
     /// Fill the topic with synthetic traffic
     Produce(commands::produce::Args),
+    /// Show what waits, when the next slot is, and how long the backlog takes
+    Status(commands::status::Args),
+    /// Send files by hand: segments, batches, what was rejected, or any other file
+    Upload(commands::upload::Args),
     /// Check a spool without changing it
     Verify(commands::verify::Args),
     /// Show where every partition is read next, or move it
@@ -106,6 +110,8 @@ pub fn main() -> Exit {
     let done = match cli.command {
         Command::Run(args) => commands::run::run(args),
         Command::Produce(args) => commands::produce::run(args),
+        Command::Status(args) => commands::status::run(args),
+        Command::Upload(args) => commands::upload::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Positions(args) => commands::positions::run(args),
         Command::ReplayUndecodable(args) => commands::replay_undecodable::run(args),

@@ -68,6 +68,9 @@ enum Action {
     PutBack {
         which: usize,
     },
+    Bring {
+        which: usize,
+    },
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -106,6 +109,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (0..8_usize, 1..4_usize, kind, any::<u64>())
             .prop_map(|(wait, count, kind, seed)| DiskError { wait, count, kind, seed }),
         1 => (0..100_usize).prop_map(|which| PutBack { which }),
+        3 => (0..100_usize).prop_map(|which| Bring { which }),
     ]
 }
 
@@ -215,6 +219,12 @@ impl Life {
                 self.disk.fail(*wait, *count, *kind, *seed);
             }
             Action::PutBack { which } => self.put_back(*which),
+            Action::Bring { which } => {
+                let places = places(&self.disk);
+                if !places.is_empty() {
+                    let _ = driver.bring(&places[which % places.len()]);
+                }
+            }
         }
         self.note_files();
         if self.crash_if_dead() {
@@ -292,6 +302,24 @@ impl Life {
             .sum();
         assert_eq!(left, 0, "something never went");
     }
+}
+
+/// What an operator may ask for: segments in `ready/`, and batches wherever
+/// they are. A segment in doubt is left alone, since only a person could know
+/// that the other consumer does not have it.
+fn places(disk: &SimDisk) -> Vec<String> {
+    let rooms = ["ready", "batches", "rejected", "doubtful"];
+    let places = rooms.iter().flat_map(|room| {
+        let files = disk.files(&Path::new(SPOOL).join(room));
+        let names = files.into_keys().filter_map(|path| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            let is_ours =
+                name.ends_with(".parquet") && (*room == "ready" || name.starts_with("batch-"));
+            is_ours.then(|| format!("{room}/{name}"))
+        });
+        names.collect::<Vec<_>>()
+    });
+    places.collect()
 }
 
 proptest! {

@@ -10,11 +10,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use support::driver::{Answer, Commit, Driver};
 use support::sim_disk::{Moment, SimDisk};
-use support::world::World;
+use support::world::{SPOOL, World};
 
 /// The body limit at first, bytes: some thirty rows.
 const BODY_MAX: usize = 2_300;
@@ -90,6 +91,7 @@ fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     lower_limit(&driver, world);
     driver.post(Answer::Stored).unwrap();
     assert_eq!(disk.count("doubtful"), 2, "a batch and the reason");
+    by_hand(&mut driver, disk, world);
     // Retention overtakes us while we are away.
     driver.take_in(0, 5);
     driver.lose_assignment();
@@ -100,6 +102,51 @@ fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     driver.finish().unwrap();
     assert!(disk.count("undecodable") > 3);
     assert_eq!(disk.count("rejected"), 2, "a batch and the reason");
+}
+
+/// What an operator asks for at the command line.
+fn by_hand(driver: &mut Driver, disk: &SimDisk, world: &Arc<Mutex<World>>) {
+    world.lock().unwrap().body_bytes_max = BODY_MAX;
+    let bring = |driver: &mut Driver, room: &str| {
+        let place = last_in(disk, room);
+        assert!(driver.bring(&place).unwrap(), "{place} does not go");
+    };
+    // A batch that was refused is refused again, then stored; nobody needs the reason then.
+    bring(driver, "rejected");
+    driver.post(Answer::Refused).unwrap();
+    assert_eq!(disk.count("rejected"), 2, "a batch and the reason");
+    bring(driver, "rejected");
+    driver.post(Answer::UnknownButStored).unwrap();
+    driver.post(Answer::Stored).unwrap();
+    assert_eq!(disk.count("rejected"), 0);
+    // One in doubt.
+    bring(driver, "doubtful");
+    driver.post(Answer::Stored).unwrap();
+    assert_eq!(disk.count("doubtful"), 0);
+    // The newest segment before the others, and one that takes several batches.
+    for count in [8, 70, 8] {
+        driver.take_in(0, count);
+        driver.seal().unwrap();
+        driver.commit(Commit::Acknowledged);
+        driver.hand_over().unwrap();
+    }
+    bring(driver, "ready");
+    driver.post(Answer::UnknownNotStored).unwrap();
+    driver.post(Answer::Stored).unwrap();
+    let ready = disk.count("ready");
+    bring(driver, "ready");
+    assert_eq!(disk.count("ready"), ready, "something is left of it");
+    driver.post(Answer::Stored).unwrap();
+    bring(driver, "ready");
+    driver.post(Answer::Refused).unwrap();
+}
+
+/// Place of the last segment or batch of a room.
+fn last_in(disk: &SimDisk, room: &str) -> String {
+    let files = disk.files(&Path::new(SPOOL).join(room));
+    let names = files.keys().filter_map(|path| path.file_name()?.to_str());
+    let last = names.filter(|name| name.ends_with(".parquet")).max();
+    format!("{room}/{}", last.expect("a file is there"))
 }
 
 /// The proxy's body limit falls below the batch that is being sent.
@@ -120,7 +167,7 @@ fn recover(disk: &SimDisk, world: &Arc<Mutex<World>>) -> Result<Driver, String> 
 #[test]
 fn every_record_is_there_exactly_once_after_a_crash_at_any_disk_operation() {
     let disk = SimDisk::new();
-    let start = World::new(&[(0, 160), (1, 120)], BODY_MAX);
+    let start = World::new(&[(0, 260), (1, 120)], BODY_MAX);
     let (world, photos) = photographed(start, &disk);
     live(&disk, &world);
     let photos = std::mem::take(&mut *photos.lock().unwrap());
@@ -174,7 +221,7 @@ fn every_record_is_there_exactly_once_after_a_crash_at_any_disk_operation() {
 #[test]
 fn what_a_crash_left_goes_on_to_the_end_and_every_record_is_stored_once() {
     let disk = SimDisk::new();
-    let start = World::new(&[(0, 160), (1, 120)], BODY_MAX);
+    let start = World::new(&[(0, 260), (1, 120)], BODY_MAX);
     let (world, photos) = photographed(start, &disk);
     live(&disk, &world);
     for (moment, world) in photos.lock().unwrap().iter().step_by(7) {
@@ -185,7 +232,7 @@ fn what_a_crash_left_goes_on_to_the_end_and_every_record_is_stored_once() {
         let ends: BTreeMap<i32, i64> = driver.positions.clone();
         let world = world.lock().unwrap();
         world.audit(&disk, &ends).unwrap();
-        let left = disk.files(std::path::Path::new(support::world::SPOOL));
+        let left = disk.files(Path::new(SPOOL));
         for path in left.keys() {
             let room = path.parent().unwrap().file_name().unwrap();
             let is_settled = ["rejected", "undecodable", "doubtful", "spool"];

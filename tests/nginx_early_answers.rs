@@ -5,102 +5,22 @@
 //! Needs a real `nginx`. Where a peer is needed that nginx can't play, a few
 //! lines of a server of our own answer.
 
+mod support {
+    pub mod nginx;
+}
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use spoolhouse::upload::answer::{Outcome, Refusal};
 use spoolhouse::upload::request::{Request, Target, insert};
 use spoolhouse::upload::settings::{Settings, effective};
 use spoolhouse::upload::transport::{Transport, TransportOptions};
-use tempfile::TempDir;
+use support::nginx::{Nginx, free_address};
 
 const MIB: usize = 1024 * 1024;
-
-/// An nginx with a limiter in front of nothing, on a free port.
-struct Nginx {
-    child: Child,
-    dir: TempDir,
-    address: SocketAddr,
-}
-
-impl Nginx {
-    /// Starts nginx with `rate` (as in `limit_req_zone`) before `location`.
-    fn start(rate: &str, location: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let address = free_address();
-        let path = dir.path().display();
-        let config = format!(
-            "daemon off; master_process off; pid {path}/pid; error_log {path}/error.log;
-             events {{}}
-             http {{
-               access_log {path}/access.log;
-               client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
-               fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;
-               limit_req_zone $binary_remote_addr zone=one:1m rate={rate};
-               server {{
-                 listen {address};
-                 location / {{ limit_req zone=one; {location} }}
-               }}
-             }}"
-        );
-        let file = dir.path().join("nginx.conf");
-        std::fs::write(&file, config).unwrap();
-        let child = Command::new("nginx")
-            .env(
-                "PATH",
-                format!("{}:/usr/sbin", std::env::var("PATH").unwrap()),
-            )
-            .args([
-                "-c",
-                file.to_str().unwrap(),
-                "-p",
-                dir.path().to_str().unwrap(),
-            ])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx must be installed");
-        let nginx = Nginx {
-            child,
-            dir,
-            address,
-        };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(address).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "nginx did not start: {}",
-                nginx.error_log()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        nginx
-    }
-
-    fn error_log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("error.log")).unwrap_or_default()
-    }
-
-    fn request(&self) -> Request {
-        request(self.address)
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
 
 fn request(address: SocketAddr) -> Request {
     let target = Target {
@@ -157,10 +77,10 @@ fn clickhouse() -> SocketAddr {
 async fn a_body_of_one_mib_passes_and_the_next_is_throttled_every_time() {
     let nginx = Nginx::start("1r/m", &format!("proxy_pass http://{};", clickhouse()));
     let transport = transport();
-    let first = transport.post(&nginx.request(), body(MIB)).await;
+    let first = transport.post(&request(nginx.address), body(MIB)).await;
     assert_eq!(first, Outcome::Stored, "{}", nginx.error_log());
     for _ in 0..50 {
-        let refused = transport.post(&nginx.request(), body(MIB)).await;
+        let refused = transport.post(&request(nginx.address), body(MIB)).await;
         assert_eq!(refused, Outcome::Throttled { retry_after: None });
     }
 }
@@ -171,25 +91,25 @@ async fn a_body_over_the_limit_is_too_large_every_time_and_uses_no_slot() {
     let transport = transport();
     for bytes in [MIB + 1, 2 * MIB, 8 * MIB, 32 * MIB] {
         for _ in 0..12 {
-            let refused = transport.post(&nginx.request(), body(bytes)).await;
+            let refused = transport.post(&request(nginx.address), body(bytes)).await;
             assert_eq!(refused, Outcome::TooLarge, "{bytes} bytes");
         }
     }
-    let fits = transport.post(&nginx.request(), body(MIB)).await;
+    let fits = transport.post(&request(nginx.address), body(MIB)).await;
     assert_eq!(fits, Outcome::Stored, "a 413 used the slot");
 }
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_unknown_and_a_redirect_is_an_operators() {
     let nginx = Nginx::start("1000r/s", &format!("proxy_pass http://{};", free_address()));
-    let outcome = transport().post(&nginx.request(), body(MIB)).await;
+    let outcome = transport().post(&request(nginx.address), body(MIB)).await;
     assert!(
         matches!(&outcome, Outcome::Unknown(reason) if reason.status == Some(502)),
         "{outcome:?}"
     );
 
     let nginx = Nginx::start("1000r/s", "return 301 https://elsewhere/;");
-    let outcome = transport().post(&nginx.request(), body(MIB)).await;
+    let outcome = transport().post(&request(nginx.address), body(MIB)).await;
     assert!(
         matches!(outcome, Outcome::Refused(Refusal::Operator(_))),
         "{outcome:?}"

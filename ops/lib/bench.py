@@ -8,11 +8,12 @@ import argparse
 import json
 import sys
 
+import bench_drain
 import bench_ingest
 import bench_pace
 import bench_startup
 
-BENCHES = {"ingest": bench_ingest, "pace": bench_pace, "startup": bench_startup}
+BENCHES = {"drain": bench_drain, "ingest": bench_ingest, "pace": bench_pace, "startup": bench_startup}
 
 
 def main():

@@ -5,6 +5,8 @@ pub mod positions;
 pub mod produce;
 pub mod replay_undecodable;
 pub mod run;
+pub mod status;
+pub mod upload;
 pub mod verify;
 
 use uuid::Uuid;

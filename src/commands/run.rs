@@ -182,7 +182,8 @@ fn ingest_options(config: &Config, spool: &Spool) -> consume::Options {
     }
 }
 
-fn upload_options(config: &Config) -> send::Options {
+/// What the send loop is asked to do.
+pub(super) fn upload_options(config: &Config) -> send::Options {
     let upload = &config.upload;
     send::Options {
         target: request::Target {

@@ -75,6 +75,9 @@ pub enum Fault {
         "its rows were replayed from {0}, which can't be read, so nobody can tell whether they are still in there, too"
     )]
     ReplayUndecided(String),
+    /// A file in `inbox/` that the command line did not leave there.
+    #[error("it is no request of the command line: {0}")]
+    Request(String),
     /// Its commit was never acknowledged, and somebody else went on past it.
     #[error(
         "another consumer committed past its start before our commit was acknowledged; its rows may be stored by both"

@@ -25,6 +25,7 @@ pub mod disk;
 pub mod fault;
 pub mod footer;
 pub mod glance;
+pub mod inbox;
 pub mod intake;
 pub mod layout;
 pub mod opening;

@@ -4,6 +4,7 @@
 //! After an error nothing is given out before the spool was mended: only a look
 //! at the disk tells how far the change came.
 
+pub mod by_hand;
 mod freeze;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use crate::failpoint;
 /// Upload's door.
 #[derive(Debug)]
 pub struct Outlet {
-    spool: Spool,
+    pub(super) spool: Spool,
     bytes_per_row: Mutex<f64>,
     /// A change failed: how far it came is not known before [`Spool::mend`] looked.
     unsettled: AtomicBool,
@@ -48,6 +49,8 @@ pub struct PackOptions {
 #[derive(Clone, Debug)]
 pub struct Batch {
     name: Name,
+    /// What the file is called in its room.
+    file: String,
     /// SHA-256 of the bytes, hex: the insert's deduplication token.
     pub digest: String,
     /// The file.
@@ -60,9 +63,20 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The file's name.
+    /// The batch's name.
     pub fn name(&self) -> String {
         self.name.to_string()
+    }
+
+    /// Whether it is a copy of a file from outside the spool: it stays where it
+    /// is, whatever becomes of it.
+    pub fn is_copy(&self) -> bool {
+        self.room == Room::Inbox
+    }
+
+    /// Whether it is where its first byte may leave from.
+    pub fn is_begun(&self) -> bool {
+        matches!(self.room, Room::Sending | Room::Inbox)
     }
 }
 
@@ -112,12 +126,17 @@ impl Outlet {
     /// # Errors
     /// The disk's; nothing is lost by calling again.
     pub fn next(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
-        // Half a packing or half a split must not be sent: finish or undo it first.
+        self.mend_if_unsettled()?;
+        self.settled(self.find(options))
+    }
+
+    /// Half a packing or half a split must not be sent: finishes or undoes it.
+    fn mend_if_unsettled(&self) -> io::Result<()> {
         if self.unsettled.load(Ordering::Relaxed) {
             self.spool.mend()?;
             self.unsettled.store(false, Ordering::Relaxed);
         }
-        self.settled(self.find(options))
+        Ok(())
     }
 
     fn find(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
@@ -130,7 +149,7 @@ impl Outlet {
         }
         // One row that fits into no request is put aside; then the next ones.
         loop {
-            match self.pack(options)? {
+            match self.pack(self.ready_names()?, options)? {
                 Packed::Batch(batch) => return Ok(Some(*batch)),
                 Packed::Nothing => return Ok(None),
                 Packed::OneRowTooLarge => {}
@@ -143,7 +162,7 @@ impl Outlet {
     /// # Errors
     /// The disk's; the batch must not be sent then.
     pub fn begin(&self, batch: &mut Batch) -> io::Result<()> {
-        if batch.room != Room::Sending {
+        if !batch.is_begun() {
             self.settled(self.relocate(batch, Room::Sending))?;
             batch.room = Room::Sending;
         }
@@ -154,31 +173,43 @@ impl Outlet {
     /// have stored anything. A start finds it as one that was never posted, and
     /// may pack it anew.
     ///
-    /// Written anew there, and only then removed here: a start makes renames
-    /// durable in the order of the way, and would lose a file that was renamed
-    /// against it.
-    ///
     /// # Errors
     /// The disk's; the batch must be found again before it is sent.
     pub fn recall(&self, batch: &mut Batch) -> io::Result<()> {
-        if batch.room != Room::Sending {
-            return Ok(());
+        if batch.room == Room::Sending {
+            let name = batch.name();
+            let to = (Room::Batches, &batch.name);
+            self.settled(self.move_back((Room::Sending, &name), to, &batch.bytes))?;
+            batch.room = Room::Batches;
         }
-        let moved = self
-            .spool
-            .publish(Room::Batches, &batch.name, &batch.bytes, Access::Shared)
-            .and_then(|()| self.spool.remove(Room::Sending, &batch.name()));
-        self.settled(moved)?;
-        batch.room = Room::Batches;
         Ok(())
     }
 
-    /// Removes a batch that ClickHouse has confirmed.
+    /// Moves a file against the way that files go: written anew there, and only
+    /// then removed here. A start makes renames durable in the order of the
+    /// way, and would lose a file that was renamed against it.
+    fn move_back(
+        &self,
+        (room, file): (Room, &str),
+        (to, name): (Room, &Name),
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.spool.publish(to, name, bytes, Access::Shared)?;
+        self.spool.remove(room, file)
+    }
+
+    /// Removes a batch that ClickHouse has confirmed, and before it what said
+    /// why it was rejected once.
     ///
     /// # Errors
     /// The disk's; the batch is then posted again under the same token.
     pub fn stored(&self, batch: &Batch) -> io::Result<()> {
-        let removed = self.spool.remove(batch.room, &batch.name());
+        if batch.is_copy() {
+            return Ok(());
+        }
+        let removed = self
+            .remove_error(batch)
+            .and_then(|()| self.spool.remove(batch.room, &batch.name()));
         failpoint::hit("batch.removed");
         self.settled(removed)
     }
@@ -188,6 +219,9 @@ impl Outlet {
     /// # Errors
     /// The disk's.
     pub fn reject(&self, batch: &Batch, why: &Rejection) -> io::Result<()> {
+        if batch.is_copy() {
+            return Ok(());
+        }
         let sidecar = error_sidecar(&batch.name());
         let why = serde_json::to_value(why)?;
         let done = self
@@ -202,6 +236,9 @@ impl Outlet {
     /// # Errors
     /// The disk's.
     pub fn doubt(&self, batch: &Batch, fault: &Fault) -> io::Result<()> {
+        if batch.is_copy() {
+            return Ok(());
+        }
         self.settled(self.spool.set_aside(batch.room, &batch.name(), fault))
     }
 
@@ -299,6 +336,7 @@ impl Outlet {
         let split = self.split.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Some(Batch {
             name: name.clone(),
+            file: name.to_string(),
             fate_unknown: room == Room::Sending && split.as_ref() != Some(&digest),
             digest,
             bytes,

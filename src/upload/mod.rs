@@ -7,6 +7,8 @@
 
 pub mod answer;
 pub mod codes;
+pub mod desk;
+pub mod forecast;
 pub mod pacer;
 pub mod request;
 pub mod send;

@@ -331,7 +331,8 @@ impl Pacer {
     }
 }
 
-fn epoch_ms(time: SystemTime) -> u64 {
+/// Milliseconds since 1970.
+pub(super) fn epoch_ms(time: SystemTime) -> u64 {
     millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 

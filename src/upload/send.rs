@@ -4,16 +4,21 @@
 //! A batch is in `sending/` before its first byte leaves and is removed only on
 //! [`Outcome::Stored`]. Trouble is tried again for as long as it takes; the only
 //! ways out for a batch are stored, rejected (the data), split (the limit) and
-//! doubtful (a limit that fell after an attempt of unknown fate).
+//! doubtful (a limit that fell after an attempt of unknown fate). What a person
+//! asks for at the command line goes the same way, before what is merely next.
+
+mod requested;
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::answer::{Outcome, Reason, Refusal};
+use super::desk::Desk;
+use super::forecast::{Achieved, Saved};
 use super::pacer::{PaceOptions, Pacer};
 use super::request::{self, Request, Target};
 use super::settings::Settings;
@@ -60,23 +65,36 @@ pub async fn run(
     outlet: Outlet,
     stop: CancellationToken,
 ) -> Result<(), TransportError> {
-    let tls = options.target.url.scheme() == "https";
-    let transport = Transport::new(options.transport.clone(), tls)?;
-    let stored = outlet.load_pace().ok().flatten();
-    let pace = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let mut sender = Sender {
-        pacer: Pacer::new(options.pace.clone(), pace),
-        outlet: Arc::new(outlet),
-        transport,
-        options,
-        pack_time: Duration::ZERO,
-    };
+    let mut sender = Sender::new(options, outlet)?;
     let mut post: Option<Post> = None;
     while !stop.is_cancelled() {
         post = match post {
             Some(post) => sender.attempt(post, &stop).await,
             None => sender.find(&stop).await,
         };
+    }
+    Ok(())
+}
+
+/// Carries out the requests that lie in `inbox/` and nothing else; returns
+/// when each has its final answer, or was withdrawn, or at `stop`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn carry_out_requests(
+    options: Options,
+    outlet: Outlet,
+    stop: CancellationToken,
+) -> Result<(), TransportError> {
+    let mut sender = Sender::new(options, outlet)?;
+    let mut post: Option<Post> = None;
+    sender.look().await;
+    while !stop.is_cancelled() && sender.desk.first().is_some() {
+        post = match post {
+            Some(post) => sender.attempt(post, &stop).await,
+            None => sender.find_requested(&stop).await,
+        };
+        sender.look().await;
     }
     Ok(())
 }
@@ -90,6 +108,20 @@ struct Post {
     data_refusals: u32,
     /// Whether an attempt may have stored it.
     may_be_stored: bool,
+    /// The request that it goes for.
+    request_id: Option<Uuid>,
+    /// The next attempt does not wait for the slot.
+    is_early: bool,
+    /// Another way than everything else takes.
+    lane: Option<Box<Lane>>,
+}
+
+/// A server that a request names, with a pace of its own.
+#[derive(Debug)]
+struct Lane {
+    target: Target,
+    transport: Transport,
+    pacer: Pacer,
 }
 
 struct Sender {
@@ -98,14 +130,38 @@ struct Sender {
     transport: Transport,
     pacer: Pacer,
     pack_time: Duration,
+    full_batch: Option<Achieved>,
+    desk: Desk,
 }
 
 impl Sender {
+    fn new(options: Options, outlet: Outlet) -> Result<Self, TransportError> {
+        let tls = options.target.url.scheme() == "https";
+        let transport = Transport::new(options.transport.clone(), tls)?;
+        let stored = outlet.load_pace().ok().flatten();
+        let saved: Option<Saved> = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let (pace, full_batch) =
+            saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
+        Ok(Self {
+            pacer: Pacer::new(options.pace.clone(), pace),
+            outlet: Arc::new(outlet),
+            transport,
+            options,
+            pack_time: Duration::ZERO,
+            full_batch,
+            desk: Desk::default(),
+        })
+    }
+
     /// Finds what goes next, shortly before its slot opens.
     async fn find(&mut self, stop: &CancellationToken) -> Option<Post> {
+        self.look().await;
+        if self.desk.first().is_some() {
+            return self.find_requested(stop).await;
+        }
         let lead = self.pack_time + PACK_MARGIN;
         let wait = self.pacer.wait(SystemTime::now()).saturating_sub(lead);
-        if !pause(wait, stop).await {
+        if self.pause(wait, stop).await != Pause::Over {
             return None;
         }
         let options = PackOptions {
@@ -119,16 +175,16 @@ impl Sender {
                 Some(self.prepare(batch))
             }
             Ok(None) => {
+                let outlet = self.outlet.clone();
                 tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = self.outlet.arrival() => {}
-                    () = sleep(LOOK_AGAIN) => {}
+                    _ = self.pause(LOOK_AGAIN, stop) => {}
+                    () = outlet.arrival() => {}
                 }
                 None
             }
             Err(error) => {
                 disk_trouble("packing the next batch", &error);
-                pause(DISK_RETRY, stop).await;
+                self.pause(DISK_RETRY, stop).await;
                 None
             }
         }
@@ -136,7 +192,7 @@ impl Sender {
 
     fn prepare(&self, batch: Batch) -> Post {
         let request = request::insert(&self.options.target, &batch.digest, &batch.footer.settings);
-        if batch.fate_unknown {
+        if batch.fate_unknown && !batch.is_copy() {
             tracing::info!(
                 batch = batch.name(),
                 "found in sending/: it may have been stored; posting the same bytes under the same token",
@@ -147,15 +203,23 @@ impl Sender {
             attempts: 0,
             data_refusals: 0,
             may_be_stored: batch.fate_unknown,
+            request_id: None,
+            is_early: false,
+            lane: None,
             batch,
         }
     }
 
     /// One attempt at the next slot; gives the post back unless it is done with.
     async fn attempt(&mut self, mut post: Post, stop: &CancellationToken) -> Option<Post> {
-        let wait = self.pacer.wait(SystemTime::now());
-        if !pause(wait, stop).await {
-            return Some(post);
+        let wait = match post.is_early {
+            true => Duration::ZERO,
+            false => self.pacer_of(&mut post).wait(SystemTime::now()),
+        };
+        match self.pause(wait, stop).await {
+            Pause::Over => {}
+            Pause::Stopped => return Some(post),
+            Pause::Requested => return self.make_way(post),
         }
         let outlet = self.outlet.clone();
         let moved = tokio::task::spawn_blocking(move || {
@@ -166,24 +230,32 @@ impl Sender {
             Ok((post, Ok(()))) => post,
             Ok((post, Err(error))) => {
                 disk_trouble("moving a batch to sending/", &error);
-                pause(DISK_RETRY, stop).await;
+                self.pause(DISK_RETRY, stop).await;
                 return Some(post);
             }
             Err(_) => return None, // it panicked; the file is where it was
         };
-        self.pacer.sent(SystemTime::now());
-        self.save_pace().await;
+        let before = self.pacer_of(&mut post).clone();
+        self.pacer_of(&mut post).sent(SystemTime::now());
+        self.save_pace(&post).await;
         let started = Instant::now();
         let body = post.batch.bytes.clone();
         failpoint::hit("post.before");
-        let outcome = self.transport.post(&post.request, body).await;
+        let transport = post.lane.as_ref().map_or(&self.transport, |l| &l.transport);
+        let outcome = transport.post(&post.request, body).await;
         failpoint::hit("post.answered");
         post.attempts += 1;
         let size = post.batch.bytes.len() as u64;
-        self.pacer
-            .record(&outcome, size, SystemTime::now(), rand::random());
-        self.save_pace().await;
-        tell(&outcome, &post, started.elapsed(), &self.pacer);
+        let pacer = self.pacer_of(&mut post);
+        pacer.record(&outcome, size, SystemTime::now(), rand::random());
+        if post.is_early && matches!(outcome, Outcome::Throttled { .. }) {
+            // Nobody expected this slot to be open: that it wasn't teaches nothing.
+            *self.pacer_of(&mut post) = before;
+        }
+        self.save_pace(&post).await;
+        let pacer = post.lane.as_ref().map_or(&self.pacer, |lane| &lane.pacer);
+        tell(&outcome, &post, started.elapsed(), pacer);
+        self.tell_request(&outcome, &mut post).await;
         self.act(outcome, post, stop).await
     }
 
@@ -221,7 +293,7 @@ impl Sender {
                     .await
             }
             Outcome::TooLarge => {
-                let bytes_max = self.pacer.body_bytes_max();
+                let bytes_max = self.pacer_of(&mut post).body_bytes_max();
                 self.on_disk(move |outlet| outlet.split(&batch, bytes_max))
                     .await
             }
@@ -231,14 +303,35 @@ impl Sender {
             Err(error) => {
                 // The file is still there: the next look finds it and goes on.
                 disk_trouble("putting a sent batch where it belongs", &error);
-                pause(DISK_RETRY, stop).await;
+                self.pause(DISK_RETRY, stop).await;
                 None
             }
         }
     }
 
-    async fn save_pace(&self) {
-        let bytes = match serde_json::to_vec_pretty(self.pacer.pace()) {
+    /// The pace of the way that a post takes.
+    fn pacer_of<'p>(&'p mut self, post: &'p mut Post) -> &'p mut Pacer {
+        match &mut post.lane {
+            Some(lane) => &mut lane.pacer,
+            None => &mut self.pacer,
+        }
+    }
+
+    /// Saves what was learned, of the way that everything takes.
+    async fn save_pace(&mut self, post: &Post) {
+        if post.lane.is_some() {
+            return;
+        }
+        let mut saved = Saved {
+            pace: self.pacer.pace().clone(),
+            full_batch: self.full_batch,
+        };
+        if !post.batch.is_copy() {
+            let (rows, bytes) = (post.batch.footer.rows, post.batch.bytes.len() as u64);
+            saved.note(Achieved { rows, bytes }, self.pacer.body_bytes_max());
+            self.full_batch = saved.full_batch;
+        }
+        let bytes = match serde_json::to_vec_pretty(&saved) {
             Ok(bytes) => bytes,
             Err(error) => return disk_trouble("saving the pace", &error.into()),
         };
@@ -259,15 +352,15 @@ impl Sender {
     }
 }
 
-/// Waits; whether the time passed without a stop.
-async fn pause(time: Duration, stop: &CancellationToken) -> bool {
-    if time.is_zero() {
-        return !stop.is_cancelled();
-    }
-    tokio::select! {
-        () = stop.cancelled() => false,
-        () = sleep(time) => true,
-    }
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    /// The time passed.
+    Over,
+    /// Everything is to stop.
+    Stopped,
+    /// Somebody asked for something.
+    Requested,
 }
 
 fn rejection(reason: &Reason, post: &Post) -> Rejection {

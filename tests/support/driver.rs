@@ -15,6 +15,7 @@ use spoolhouse::spool::footer::SegmentFooter;
 use spoolhouse::spool::intake::Gap;
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::opening::OpenError;
+use spoolhouse::spool::outlet::by_hand::{Brought, Leave, Wanted};
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
 use spoolhouse::spool::segment::{Finished, OpenSegment};
 use spoolhouse::spool::undecodable::Message;
@@ -244,16 +245,45 @@ impl Driver {
     /// Finds the next batch, packing it if need be; whether there is one.
     pub fn find(&mut self) -> io::Result<bool> {
         if self.post.is_none() {
-            let options = PackOptions {
-                bytes_max: self.world().body_bytes_max as u64,
-                settings: BTreeMap::new(),
-            };
+            let options = self.options();
             self.post = self.outlet.next(&options)?.map(|batch| Post {
                 may_be_stored: batch.fate_unknown,
                 batch,
             });
         }
         Ok(self.post.is_some())
+    }
+
+    fn options(&self) -> PackOptions {
+        PackOptions {
+            bytes_max: self.world().body_bytes_max as u64,
+            settings: BTreeMap::new(),
+        }
+    }
+
+    /// An operator asks for a file: whether a batch goes for it. One whose
+    /// first byte may have left is not passed.
+    pub fn bring(&mut self, place: &str) -> io::Result<bool> {
+        if self.post.as_ref().is_some_and(|post| post.batch.is_begun()) {
+            return Ok(false);
+        }
+        self.post = None;
+        let wanted = Wanted::parse(place, true).unwrap();
+        let leave = Leave {
+            take_back: true,
+            pass: false,
+        };
+        match self.outlet.bring(&wanted, leave, &self.options())? {
+            Brought::Batch(batch) => {
+                self.post = Some(Post {
+                    may_be_stored: batch.fate_unknown,
+                    batch: *batch,
+                });
+                Ok(true)
+            }
+            Brought::Gone | Brought::Declined(_) => Ok(false),
+            Brought::Rejected(name) => panic!("{name} was to be taken back"),
+        }
     }
 
     /// Size of the batch that is being sent.

@@ -55,7 +55,8 @@ impl Sources {
 }
 
 impl Outlet {
-    pub(super) fn pack(&self, options: &PackOptions) -> io::Result<Packed> {
+    /// Packs the next batch from these segments of `ready/`, the first ones first.
+    pub(super) fn pack(&self, names: Vec<Name>, options: &PackOptions) -> io::Result<Packed> {
         let mut bytes_per_row = *self
             .bytes_per_row
             .lock()
@@ -63,7 +64,7 @@ impl Outlet {
         let bytes_max = self.affordable(options.bytes_max)?;
         let mut sources = Sources {
             segments: Vec::new(),
-            names: self.ready_names()?.into_iter(),
+            names: names.into_iter(),
             memory: 0,
         };
         loop {
@@ -123,7 +124,7 @@ impl Outlet {
         Ok(bytes_max.min(free / 2).max(1))
     }
 
-    fn ready_names(&self) -> io::Result<Vec<Name>> {
+    pub(super) fn ready_names(&self) -> io::Result<Vec<Name>> {
         let _guard = self.spool.handover();
         // A segment whose move could not be synced may come back in `sealed/`
         // when the power goes: what is packed has left it for good.

@@ -234,6 +234,20 @@ impl House {
         )
     }
 
+    /// Another command of the program on this house's behalf, with the settings
+    /// as they are now.
+    pub fn other_command(&self, name: &str) -> Command {
+        let config = self.dir().join("by-hand.toml");
+        fs::write(&config, self.config()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spoolhouse"));
+        command
+            .args([name, "--config"])
+            .arg(config)
+            .current_dir(self.dir())
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Asks it to stop (SIGTERM) and waits; its exit code.
     pub fn stop(&self) -> Option<i32> {
         self.signal("TERM");

@@ -1,0 +1,196 @@
+//! `spoolhouse status`: what waits, when the next slot is, how long the backlog
+//! takes, and what needs a person. Looks at the files and changes nothing; takes
+//! no lock and needs no daemon.
+
+mod print;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{Misuse, run};
+use crate::config::{self, Config};
+use crate::spool::disk::{Disk, LocalDisk};
+use crate::spool::glance::{self, Concern, Sight};
+use crate::spool::layout::{Layout, Room};
+use crate::upload::forecast::{Achieved, Backlog, Forecast, Saved, forecast};
+use crate::upload::pacer::Pacer;
+
+/// Files that need a person are named up to so many.
+const CONCERNS_MAX: usize = 100;
+
+const EXAMPLES: &str = "\
+Examples:
+  The spool of the configuration in the working directory, also while it runs:
+    spoolhouse status
+
+  Seconds until the backlog is gone, for a script:
+    spoolhouse status --json | jq .drain.seconds
+
+Time to drain: rows that wait, by the rows that the last full batch took, at one
+batch per slot, if nothing new arrives. Ages are those of the files: since a
+segment was sealed, or a batch frozen.";
+
+/// Show what waits, when the next slot is, and how long the backlog takes
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The configuration file [default: spoolhouse.toml in the working
+    /// directory, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print one JSON object instead
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is known about the proxy's slots.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Slot {
+    /// How long until the next one.
+    #[serde(rename = "wait_s", serialize_with = "as_seconds")]
+    pub wait: Duration,
+    /// The distance of two.
+    #[serde(rename = "interval_s", serialize_with = "as_seconds")]
+    pub interval: Duration,
+    /// The largest body to post, bytes.
+    pub body_bytes_max: u64,
+    /// The last full batch.
+    pub full_batch: Option<Achieved>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Status {
+    dir: PathBuf,
+    /// The pid of the process that owns the spool.
+    owner: Option<u32>,
+    bytes: u64,
+    bytes_max: u64,
+    rooms: BTreeMap<&'static str, Shown>,
+    slot: Slot,
+    drain: Forecast,
+    concerns: Vec<Concern>,
+}
+
+/// A room, as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown {
+    files: u64,
+    bytes: u64,
+    rows: u64,
+    unreadable: u64,
+    /// Seconds since the oldest file was written.
+    oldest_s: Option<u64>,
+}
+
+fn as_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+/// Prints the status.
+///
+/// # Errors
+/// When there is no spool, or it can't be read.
+pub fn run(args: Args) -> Result<()> {
+    let loaded = config::load(args.config.as_deref(), std::env::vars_os())?;
+    let config = &loaded.config;
+    let layout = Layout::new(&config.spool.dir);
+    if !layout.state().exists() {
+        let problem = format!(
+            "{} is no spool: there is no spool.json (no `spoolhouse run` has begun here)",
+            layout.root().display()
+        );
+        return Err(Misuse(problem).into());
+    }
+    let status = look(config, &layout)
+        .with_context(|| format!("can't read the spool {}", layout.root().display()))?;
+    let mut stdout = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut stdout, &status)?;
+        writeln!(stdout)?;
+    } else {
+        print::status(&mut stdout, &status)?;
+    }
+    Ok(())
+}
+
+fn look(config: &Config, layout: &Layout) -> io::Result<Status> {
+    let bar = progress();
+    let sights = glance::rooms(layout, &mut |seen, total| {
+        bar.set_length(total);
+        bar.set_position(seen);
+    })?;
+    bar.finish_and_clear();
+    let slot = slot(config, layout);
+    let of = |room| sights.get(&room).cloned().unwrap_or_default();
+    let backlog = Backlog {
+        batches: of(Room::Batches).files + of(Room::Sending).files,
+        rows: of(Room::Ready).rows + of(Room::Sealed).rows,
+    };
+    let drain = forecast(
+        backlog,
+        slot.full_batch,
+        slot.body_bytes_max,
+        slot.wait,
+        slot.interval,
+    );
+    let now = SystemTime::now();
+    Ok(Status {
+        dir: layout.root().to_owned(),
+        owner: glance::owner(layout)?,
+        bytes: sights.values().map(|sight| sight.bytes).sum(),
+        bytes_max: config.spool.max_bytes,
+        rooms: sights
+            .iter()
+            .map(|(room, sight)| (room.name(), Shown::of(sight, now)))
+            .collect(),
+        slot,
+        drain,
+        concerns: glance::concerns(layout, CONCERNS_MAX)?,
+    })
+}
+
+impl Shown {
+    fn of(sight: &Sight, now: SystemTime) -> Self {
+        let age = |oldest| now.duration_since(oldest).unwrap_or_default().as_secs();
+        Self {
+            files: sight.files,
+            bytes: sight.bytes,
+            rows: sight.rows,
+            unreadable: sight.unreadable,
+            oldest_s: sight.oldest.map(age),
+        }
+    }
+}
+
+/// When the next slot is, by what the upload has learned so far; by the
+/// configuration alone if it has learned nothing.
+pub(super) fn slot(config: &Config, layout: &Layout) -> Slot {
+    let saved = LocalDisk.read(&layout.pace()).ok();
+    let saved = saved.and_then(|bytes| serde_json::from_slice::<Saved>(&bytes).ok());
+    let full_batch = saved.as_ref().and_then(|saved| saved.full_batch);
+    let pace = saved.map(|saved| saved.pace);
+    let mut pacer = Pacer::new(run::upload_options(config).pace, pace);
+    Slot {
+        wait: pacer.wait(SystemTime::now()),
+        interval: pacer.interval(),
+        body_bytes_max: pacer.body_bytes_max(),
+        full_batch,
+    }
+}
+
+/// A bar on stderr if that is a terminal, else nothing.
+fn progress() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} files, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}

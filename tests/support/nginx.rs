@@ -1,0 +1,134 @@
+//! A real nginx of a test's own, with a limiter and a log to count by.
+#![allow(dead_code)] // every test uses its own part of it
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// An nginx with a limiter in front of nothing, on a free port.
+pub struct Nginx {
+    child: Child,
+    dir: TempDir,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Nginx {
+    /// Starts nginx with `rate` (as in `limit_req_zone`) before `location`.
+    pub fn start(rate: &str, location: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = free_address();
+        let path = dir.path().display();
+        let config = format!(
+            "daemon off; master_process off; pid {path}/pid; error_log {path}/error.log;
+             events {{}}
+             http {{
+               log_format short '$msec $request_time $upstream_status $request_uri';
+               access_log {path}/access.log short;
+               client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
+               fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;
+               limit_req_zone $binary_remote_addr zone=one:1m rate={rate};
+               server {{
+                 listen {address};
+                 location / {{ limit_req zone=one; {location} }}
+               }}
+             }}"
+        );
+        let file = dir.path().join("nginx.conf");
+        std::fs::write(&file, config).unwrap();
+        let child = Command::new("nginx")
+            .env(
+                "PATH",
+                format!("{}:/usr/sbin", std::env::var("PATH").unwrap()),
+            )
+            .args([
+                "-c",
+                file.to_str().unwrap(),
+                "-p",
+                dir.path().to_str().unwrap(),
+            ])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx must be installed");
+        let nginx = Nginx {
+            child,
+            dir,
+            address,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(address).is_err() {
+            assert!(
+                Instant::now() < deadline,
+                "nginx did not start: {}",
+                nginx.error_log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        nginx
+    }
+
+    /// What it complained about.
+    pub fn error_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("error.log")).unwrap_or_default()
+    }
+
+    /// The URL that leads through it.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// The requests that it answered so far, in order.
+    pub fn log(&self) -> Vec<Line> {
+        let log = std::fs::read_to_string(self.dir.path().join("access.log")).unwrap();
+        log.lines().map(Line::parse).collect()
+    }
+}
+
+/// A request that nginx answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// When it came, in seconds since 1970: slots are counted from there.
+    pub time: f64,
+    /// Whether it was passed on, which takes the slot.
+    pub is_admitted: bool,
+    /// Path and query.
+    pub uri: String,
+}
+
+impl Line {
+    fn parse(line: &str) -> Self {
+        let mut words = line.splitn(4, ' ');
+        let mut number = || words.next().unwrap().parse::<f64>().unwrap();
+        let (answered, took) = (number(), number());
+        let is_admitted = words.next() != Some("-");
+        let uri = words.next().unwrap().to_owned();
+        Self {
+            time: answered - took,
+            is_admitted,
+            uri,
+        }
+    }
+
+    /// The deduplication token that it carried.
+    pub fn token(&self) -> Option<&str> {
+        let (_, token) = self.uri.split_once("insert_deduplication_token=")?;
+        Some(token.split('&').next().unwrap_or(token))
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address where nobody listens.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
