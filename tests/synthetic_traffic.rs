@@ -14,13 +14,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use spoolhouse::commands::produce::corpus::bad_messages;
-use spoolhouse::commands::produce::traffic::{RESOURCE_IDS, Traffic};
+use spoolhouse::commands::produce::traffic::{Profile, RESOURCE_IDS, Traffic};
 use spoolhouse::commands::produce::{Args, Message, messages, produce};
 use spoolhouse::ingest::anonymize::mask;
 use spoolhouse::ingest::record::decode;
 use spoolhouse::spool::schema::LOG_COLUMNS;
 
 const TRAFFIC: Traffic = Traffic {
+    profile: Profile::Uniform,
     seed: 42,
     start_milli: 1_767_225_600_000,
     rate: 400,
@@ -287,6 +288,7 @@ fn every_message_arrives_exactly_once() {
     );
 
     let traffic = Traffic {
+        profile: Profile::Uniform,
         seed: 7,
         start_milli: arguments
             .start
