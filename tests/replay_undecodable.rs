@@ -209,6 +209,7 @@ fn a_replayed_segment_goes_up_like_any_other_and_leaves_the_positions_alone() {
     let options = PackOptions {
         bytes_max: 1 << 20,
         settings: BTreeMap::new(),
+        ..PackOptions::default()
     };
     let mut batch = outlet.next(&options).unwrap().unwrap();
     let decoded = messages.iter().filter(|offset| decodes(**offset)).count();

@@ -10,9 +10,10 @@ import sys
 
 import bench_ingest
 import bench_pace
+import bench_payload
 import bench_startup
 
-BENCHES = {"ingest": bench_ingest, "pace": bench_pace, "startup": bench_startup}
+BENCHES = {"ingest": bench_ingest, "pace": bench_pace, "payload": bench_payload, "startup": bench_startup}
 
 
 def main():

@@ -44,6 +44,8 @@ pub enum Answer {
     Throttled,
     /// For its data, once too often.
     Refused,
+    /// The server can't read the file.
+    Unreadable,
 }
 
 /// The messages since the last seal.
@@ -246,7 +248,9 @@ impl Driver {
         if self.post.is_none() {
             let options = PackOptions {
                 bytes_max: self.world().body_bytes_max as u64,
+                encoding: self.world().encoding,
                 settings: BTreeMap::new(),
+                ..PackOptions::default()
             };
             self.post = self.outlet.next(&options)?.map(|batch| Post {
                 may_be_stored: batch.fate_unknown,
@@ -293,6 +297,13 @@ impl Driver {
         match answer {
             Answer::Stored => self.outlet.stored(batch),
             Answer::Refused => self.outlet.reject(batch, &Rejection::default()),
+            Answer::Unreadable => {
+                if !post.may_be_stored {
+                    self.outlet.recall(&mut post.batch)?;
+                }
+                self.post = Some(post);
+                Ok(())
+            }
             Answer::Throttled => {
                 self.post = Some(post);
                 Ok(())

@@ -198,7 +198,9 @@ mod tests {
         assert_eq!(time_milli(start, 10, 36), start + 10_000);
         let a_day = 10 * 86_400;
         assert_eq!(time_milli(start, 10, a_day), start + 86_400_000);
-        let times: Vec<u64> = (0..a_day).map(|place| time_milli(start, 10, place)).collect();
+        let times: Vec<u64> = (0..a_day)
+            .map(|place| time_milli(start, 10, place))
+            .collect();
         assert!(times.is_sorted());
     }
 
