@@ -143,7 +143,7 @@ class Packed:
         expected = self.dir / "expected.ndjson"
         call([RELEASE / "spoolhouse", "produce", "--dry-run", "--expect", expected, "--profile", self.profile,
               "--count", self.given.count, "--rate", self.given.rate, "--seed", self.given.seed, "--start", START])
-        made = (f"(SELECT {NAMES} REPLACE (replaceRegexpOne(remote_addr, '[0-9]+$', 'X') AS remote_addr) "
+        made = (f"(SELECT * REPLACE (replaceRegexpOne(remote_addr, '[0-9]+$', 'X') AS remote_addr) "
                 f"FROM file('{expected}', JSONEachRow, '{COLUMNS}'))")
         packed = f"file('{self.dir}/kept/*.parquet', Parquet, '{COLUMNS}')"
         content = "SELECT count(), sum(cityHash64({0})), groupBitXor(sipHash64({0})) FROM {1}"
