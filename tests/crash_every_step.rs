@@ -92,10 +92,11 @@ fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     driver.post(Answer::Stored).unwrap();
     assert_eq!(disk.count("doubtful"), 2, "a batch and the reason");
     // The server can't read the file: it is packed anew as it is configured then,
-    // into more than one, since that takes more room.
+    // into more than one, for a lower limit.
     seal(&mut driver, &[(0, 40)], Commit::Acknowledged);
     post(&mut driver, &[Answer::Throttled, Answer::Unreadable]);
     assert_eq!(disk.count("sending"), 0, "it waits in batches/ again");
+    lower_limit(&driver, world);
     drop(driver);
     world.lock().unwrap().encoding = Encoding::Compatible;
     let mut driver = Driver::start(disk, world).unwrap();

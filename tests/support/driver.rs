@@ -246,9 +246,10 @@ impl Driver {
     /// Finds the next batch, packing it if need be; whether there is one.
     pub fn find(&mut self) -> io::Result<bool> {
         if self.post.is_none() {
+            let world = self.world().clone();
             let options = PackOptions {
-                bytes_max: self.world().body_bytes_max as u64,
-                encoding: self.world().encoding,
+                bytes_max: world.body_bytes_max as u64,
+                encoding: world.encoding,
                 settings: BTreeMap::new(),
                 ..PackOptions::default()
             };
