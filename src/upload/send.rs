@@ -4,7 +4,8 @@
 //! A batch is in `sending/` before its first byte leaves and is removed only on
 //! [`Outcome::Stored`]. Trouble is tried again for as long as it takes; the only
 //! ways out for a batch are stored, rejected (the data), split (the limit) and
-//! doubtful (a limit that fell after an attempt of unknown fate).
+//! doubtful (a limit that fell, or an encoding that the server can't read, after
+//! an attempt of unknown fate).
 
 use std::io;
 use std::sync::Arc;
