@@ -102,21 +102,21 @@ fn every_batch_of_a_backlog_is_full_and_none_over_the_limit() {
 
 #[test]
 fn the_same_rows_become_the_same_batches() {
-    let digests = || -> Vec<String> {
+    let packed = || -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let batches = pack(
             dir.path(),
             &[(Profile::Uniform, 0..20_000)],
             Encoding::Compact,
         );
-        // The spool's id is in the footer, and another one each time: what is before it.
+        // Not byte for byte: the footer holds the spool's id, each time another one.
         let content = |batch: &Batch| {
             let rows = read::rows(batch.bytes.clone(), schema::batch()).unwrap();
             format!("{} {:?}", batch.bytes.len(), rows.slice(0, 100))
         };
         batches.iter().map(content).collect()
     };
-    assert_eq!(digests(), digests());
+    assert_eq!(packed(), packed());
 }
 
 #[test]
