@@ -26,6 +26,8 @@ use sources::Sources;
 pub use sources::{KEYS, variable_of};
 use typed::Typed;
 
+use crate::spool::batch::recipe::Encoding;
+
 /// The file that is read when none is named, if it exists.
 pub const DEFAULT_FILE: &str = "spoolhouse.toml";
 
@@ -111,6 +113,10 @@ pub struct Upload {
     pub interval: Duration,
     /// The largest body that the proxy admits, in bytes.
     pub max_body: u64,
+    /// Which encodings a batch may use.
+    pub encoding: Encoding,
+    /// CPU time that packing may take, in parts of a million of one core.
+    pub pack_effort_ppm: u32,
     /// ClickHouse settings over those that Spoolhouse pins; an empty value
     /// removes one.
     pub settings: BTreeMap<String, String>,

@@ -37,6 +37,7 @@ fn pack() -> PackOptions {
     PackOptions {
         bytes_max: 1 << 20,
         settings: BTreeMap::new(),
+        ..PackOptions::default()
     }
 }
 

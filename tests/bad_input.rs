@@ -19,6 +19,7 @@ use support::stack::spool_files::{Kept, Row, files_in, undecodable};
 /// Ordinary messages, and the rows they become.
 fn ordinary(seed: u64, count: u64) -> (Vec<Vec<u8>>, Vec<Row>) {
     let traffic = Traffic {
+        profile: Default::default(),
         seed,
         start_milli: 1_700_000_000_000,
         rate: 0,

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
+use spoolhouse::spool::batch::recipe::Encoding;
 use support::driver::{Answer, Commit, Driver};
 use support::sim_disk::SimDisk;
 use support::world::{SPOOL, World};
@@ -50,6 +51,7 @@ enum Action {
     Begin,
     Post(Answer),
     BodyLimit(usize),
+    Encode(Encoding),
     Restart,
     Kill {
         wait: usize,
@@ -82,6 +84,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Answer::UnknownNotStored),
         1 => Just(Answer::Throttled),
         1 => Just(Answer::Refused),
+        1 => Just(Answer::Unreadable),
     ];
     let commit = prop_oneof![
         3 => Just(support::driver::Commit::Acknowledged),
@@ -103,6 +106,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Begin),
         7 => answer.prop_map(Post),
         1 => (0..BODY_BYTES.len()).prop_map(|index| BodyLimit(BODY_BYTES[index])),
+        1 => prop_oneof![Just(Encoding::Compact), Just(Encoding::Compatible)].prop_map(Encode),
         1 => Just(Restart),
         2 => (0..12_usize, any::<u64>()).prop_map(|(wait, seed)| Kill { wait, seed }),
         2 => (0..12_usize, any::<u64>()).prop_map(|(wait, seed)| PowerCut { wait, seed }),
@@ -207,6 +211,7 @@ impl Life {
                 let _ = driver.post(*answer);
             }
             Action::BodyLimit(bytes) => self.world.lock().unwrap().body_bytes_max = *bytes,
+            Action::Encode(encoding) => self.world.lock().unwrap().encoding = *encoding,
             Action::Restart => self.start(),
             Action::Kill { wait, seed } => self.arm(*wait, Crash::Kill(*seed)),
             Action::PowerCut { wait, seed } => self.arm(*wait, Crash::PowerCut(*seed)),

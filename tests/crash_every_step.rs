@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use spoolhouse::spool::batch::recipe::Encoding;
 use support::driver::{Answer, Commit, Driver};
 use support::sim_disk::{Moment, SimDisk};
 use support::world::{SPOOL, World};
@@ -91,6 +92,18 @@ fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     lower_limit(&driver, world);
     driver.post(Answer::Stored).unwrap();
     assert_eq!(disk.count("doubtful"), 2, "a batch and the reason");
+    // The server can't read the file: it is packed anew as it is configured then,
+    // into more than one, for a lower limit.
+    seal(&mut driver, &[(0, 40)], Commit::Acknowledged);
+    post(&mut driver, &[Answer::Throttled, Answer::Unreadable]);
+    assert_eq!(disk.count("sending"), 0, "it waits in batches/ again");
+    lower_limit(&driver, world);
+    drop(driver);
+    world.lock().unwrap().encoding = Encoding::Compatible;
+    let mut driver = Driver::start(disk, world).unwrap();
+    driver.take_up().unwrap();
+    post(&mut driver, &[Answer::Stored]);
+    assert!(disk.count("batches") >= 1, "the other part");
     by_hand(&mut driver, disk, world);
     // Retention overtakes us while we are away.
     driver.take_in(0, 5);
@@ -167,7 +180,7 @@ fn recover(disk: &SimDisk, world: &Arc<Mutex<World>>) -> Result<Driver, String> 
 #[test]
 fn every_record_is_there_exactly_once_after_a_crash_at_any_disk_operation() {
     let disk = SimDisk::new();
-    let start = World::new(&[(0, 260), (1, 120)], BODY_MAX);
+    let start = World::new(&[(0, 300), (1, 120)], BODY_MAX);
     let (world, photos) = photographed(start, &disk);
     live(&disk, &world);
     let photos = std::mem::take(&mut *photos.lock().unwrap());
@@ -221,7 +234,7 @@ fn every_record_is_there_exactly_once_after_a_crash_at_any_disk_operation() {
 #[test]
 fn what_a_crash_left_goes_on_to_the_end_and_every_record_is_stored_once() {
     let disk = SimDisk::new();
-    let start = World::new(&[(0, 260), (1, 120)], BODY_MAX);
+    let start = World::new(&[(0, 300), (1, 120)], BODY_MAX);
     let (world, photos) = photographed(start, &disk);
     live(&disk, &world);
     for (moment, world) in photos.lock().unwrap().iter().step_by(7) {

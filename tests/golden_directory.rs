@@ -105,6 +105,7 @@ fn pack(bytes_max: u64) -> PackOptions {
     PackOptions {
         bytes_max,
         settings: [("async_insert".to_owned(), "0".to_owned())].into(),
+        ..PackOptions::default()
     }
 }
 

@@ -1,17 +1,19 @@
-"""Opens Parquet files with three readers that are not ours and compares what they see.
+"""Opens Parquet files with four readers that are not ours and compares what they see.
 
     open_with_tools.py FILE...
 
-Each file is read by pyarrow, DuckDB and the ClickHouse engine (chdb). Columns,
-row count and the whole content must agree between the three, and the row count
+Each file is read by pyarrow, DuckDB, the ClickHouse engine (chdb) and parquet-java.
+Columns, row count and the whole content must agree between them, and the row count
 with the file's own footer; `remote_addr` and `url` must be readable strings in
 each. Prints one line of JSON per file (path, columns, rows, a sample of the
 two), and ends with 1 and the differences on stderr when there are any.
 """
 
 import json
+import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import chdb
 import duckdb
@@ -19,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 READABLE = ("remote_addr", "url")
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def with_pyarrow(path):
@@ -48,6 +51,24 @@ def with_clickhouse(path):
     return names, texts, rows_of(pa.ipc.open_file(pa.BufferReader(answer)).read_all())
 
 
+def with_java(path):
+    program = ROOT / "tests/ReadRows.java"
+    done = subprocess.run(["java", "-cp", f"{ROOT}/target/tools/parquet-java/*", program, path],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{path}: parquet-java failed:\n{done.stderr}")
+    names, *rows = (line.split("\t")[1:] for line in done.stdout.splitlines())
+    rows = Counter(tuple(map(java_value, row)) for row in rows)
+    texts = {name for place, name in enumerate(names) if all(isinstance(row[place], bytes) for row in rows)}
+    return names, texts, rows
+
+
+def java_value(text):
+    if text == "-":
+        return None
+    return bytes.fromhex(text[1:]) if text.startswith("x") else int(text)
+
+
 def quoted(text):
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
@@ -61,7 +82,7 @@ def canonical(row):
     return tuple(value.encode() if isinstance(value, str) else value for value in row)
 
 
-TOOLS = {"pyarrow": with_pyarrow, "DuckDB": with_duckdb, "ClickHouse": with_clickhouse}
+TOOLS = {"pyarrow": with_pyarrow, "DuckDB": with_duckdb, "ClickHouse": with_clickhouse, "parquet-java": with_java}
 
 
 def differences(path):

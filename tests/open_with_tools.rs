@@ -1,6 +1,6 @@
-//! Can any Parquet tool open any file of a spool? pyarrow, DuckDB and the
-//! ClickHouse engine each read a spool of the current code and the golden one,
-//! and must agree. What they compare is in `tests/open_with_tools.py`.
+//! Can any Parquet tool open any file of a spool? pyarrow, DuckDB, the ClickHouse
+//! engine and parquet-java each read a spool of the current code and the golden
+//! one, and must agree. What they compare is in `tests/open_with_tools.py`.
 
 mod support;
 
@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 use spoolhouse::commands::produce::corpus::{ODD_ADDRESSES, bad_messages, odd_messages};
 use spoolhouse::ingest::window::Window;
+use spoolhouse::spool::batch::order::Order;
+use spoolhouse::spool::batch::recipe::{Codec, Encoding, Recipe, Strength};
+use spoolhouse::spool::footer::BatchFooter;
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
-use spoolhouse::spool::{Intake, Outlet, Spool};
+use spoolhouse::spool::{Intake, Outlet, Spool, batch, schema};
 use support::source;
 
 /// Every room that may hold Parquet files.
@@ -39,8 +43,9 @@ fn repository() -> &'static Path {
 
 /// Runs the comparison; `ops/setup` installs what it needs.
 fn open(files: &[PathBuf]) -> Output {
-    let python = repository().join("target/tools/venv/bin/python");
-    if !python.exists() {
+    let tools = repository().join("target/tools");
+    let python = tools.join("venv/bin/python");
+    if !python.exists() || !tools.join("parquet-java/stamp").exists() {
         let setup = Command::new(repository().join("ops/setup")).output();
         let setup = setup.expect("ops/setup can be run");
         assert!(setup.status.success(), "{}", said(&setup.stderr));
@@ -132,6 +137,61 @@ fn every_file_of_a_spool_with_odd_content_opens_in_every_tool() {
     }
 }
 
+/// A batch in each encoding that a column may have, in each order of rows: none
+/// of them is worth its bytes where a reader lacks it.
+#[test]
+fn a_batch_in_any_encoding_opens_in_every_tool() {
+    let dir = tempfile::tempdir().unwrap();
+    let messages: Vec<(i32, i64)> = (0..3_000).map(|offset| (0, offset)).collect();
+    let rows = support::rows_of(&messages);
+    let mut files = Vec::new();
+    for encoding in [Encoding::Compact, Encoding::Compatible] {
+        for turn in 0..Order::ALL.len() {
+            let columns = schema::batch();
+            let codecs = std::array::from_fn(|place| {
+                let column = columns.field(place);
+                let candidates = Codec::candidates(column.name(), column.data_type(), encoding);
+                candidates[turn % candidates.len()]
+            });
+            let recipe = Recipe::new(Order::ALL[turn], codecs, encoding);
+            let file = dir.path().join(format!("{encoding:?}-{turn}.parquet"));
+            let footer = BatchFooter {
+                spool: uuid::Uuid::nil(),
+                rows: rows.num_rows() as u64,
+                source: source(),
+                covers: Vec::new(),
+                offsets: Default::default(),
+                settings: Default::default(),
+                encoding,
+                split_from: None,
+            };
+            let bytes = batch::encode(&rows, &footer, &recipe, Strength::Full).unwrap();
+            fs::write(&file, bytes).unwrap();
+            let used = encodings(&file);
+            if encoding == Encoding::Compatible {
+                let old = ["PLAIN", "RLE", "RLE_DICTIONARY"];
+                assert!(used.iter().all(|name| old.contains(&&**name)), "{used:?}");
+            }
+            files.push(file);
+        }
+    }
+    let all: BTreeSet<String> = files.iter().flat_map(|file| encodings(file)).collect();
+    for name in ["BYTE_STREAM_SPLIT", "DELTA_BYTE_ARRAY", "RLE_DICTIONARY"] {
+        assert!(all.contains(name), "{all:?}");
+    }
+    assert_eq!(opened(&files).len(), 2 * Order::ALL.len());
+}
+
+/// The encodings that a file's own footer names.
+fn encodings(file: &Path) -> BTreeSet<String> {
+    let reader = SerializedFileReader::new(fs::File::open(file).unwrap()).unwrap();
+    let columns = reader.metadata().row_group(0).columns();
+    columns
+        .iter()
+        .flat_map(|column| column.encodings().map(|encoding| encoding.to_string()))
+        .collect()
+}
+
 #[test]
 fn a_torn_file_is_noticed() {
     let torn = repository().join("tests/golden/spool/ready").join(TORN);
@@ -146,6 +206,7 @@ fn fill(root: &Path) {
         let options = PackOptions {
             bytes_max,
             settings: Default::default(),
+            ..PackOptions::default()
         };
         outlet.next(&options).unwrap().unwrap()
     };

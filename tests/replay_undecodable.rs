@@ -209,6 +209,7 @@ fn a_replayed_segment_goes_up_like_any_other_and_leaves_the_positions_alone() {
     let options = PackOptions {
         bytes_max: 1 << 20,
         settings: BTreeMap::new(),
+        ..PackOptions::default()
     };
     let mut batch = outlet.next(&options).unwrap().unwrap();
     let decoded = messages.iter().filter(|offset| decodes(**offset)).count();
@@ -253,6 +254,7 @@ fn real_records_are_masked_and_what_is_none_stays_with_todays_reason() {
     let spool = Spool::open(dir.path()).unwrap();
     let intake = Intake::new(spool.clone());
     let traffic = spoolhouse::commands::produce::traffic::Traffic {
+        profile: Default::default(),
         seed: 1,
         start_milli: 1_700_000_000_000,
         rate: 0,

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use arrow_array::UInt32Array;
 use bytes::Bytes;
+use spoolhouse::spool::batch::recipe::Encoding;
 use spoolhouse::spool::opening::OpenError;
 use spoolhouse::spool::outlet::{PackOptions, Rejection};
 use spoolhouse::spool::segment::OpenSegment;
@@ -18,6 +19,7 @@ fn pack(bytes_max: u64) -> PackOptions {
     PackOptions {
         bytes_max,
         settings: [("async_insert".to_owned(), "0".to_owned())].into(),
+        ..PackOptions::default()
     }
 }
 
@@ -130,6 +132,59 @@ fn a_split_batch_holds_every_row_once() {
     assert!(names_in(dir.path(), "batches").len() > 1);
     let ids = ids_in(dir.path(), &["batches"]);
     assert_eq!((ids.len(), ids.values().max()), (3_000, Some(&1)));
+}
+
+#[test]
+fn a_refused_batch_is_packed_anew_in_the_encoding_that_is_configured_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let spool = Spool::open(dir.path()).unwrap();
+        (Intake::new(spool.clone()), Outlet::new(spool))
+    };
+    let (intake, outlet) = open();
+    seal(&intake, 0..3_000);
+    let mut compact = outlet.next(&pack(50_000)).unwrap().unwrap();
+    outlet.begin(&mut compact).unwrap();
+    outlet.recall(&mut compact).unwrap();
+    assert!(names_in(dir.path(), "sending").is_empty());
+    drop((intake, outlet));
+
+    let (_intake, outlet) = open();
+    let compatible = PackOptions {
+        encoding: Encoding::Compatible,
+        ..pack(50_000)
+    };
+    let mut stored = BTreeMap::new();
+    let mut parts = 0;
+    while let Some(mut batch) = outlet.next(&compatible).unwrap() {
+        assert_eq!(batch.footer.encoding, Encoding::Compatible);
+        assert!(batch.bytes.len() <= 50_000);
+        parts += usize::from(batch.footer.split_from.as_ref() == Some(&compact.digest));
+        outlet.begin(&mut batch).unwrap();
+        count_ids(&batch.bytes, &mut stored);
+        outlet.stored(&batch).unwrap();
+    }
+    assert!(parts >= 2, "{parts}");
+    assert_eq!((stored.len(), stored.values().max()), (3_000, Some(&1)));
+}
+
+#[test]
+fn a_batch_of_unknown_fate_is_never_packed_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let (intake, outlet) = (Intake::new(spool.clone()), Outlet::new(spool));
+    seal(&intake, 0..100);
+    let mut batch = outlet.next(&pack(1 << 20)).unwrap().unwrap();
+    outlet.begin(&mut batch).unwrap();
+    drop((intake, outlet));
+
+    let outlet = Outlet::new(Spool::open(dir.path()).unwrap());
+    let compatible = PackOptions {
+        encoding: Encoding::Compatible,
+        ..pack(1 << 20)
+    };
+    let again = outlet.next(&compatible).unwrap().unwrap();
+    assert_eq!((again.digest, again.bytes), (batch.digest, batch.bytes));
 }
 
 #[test]

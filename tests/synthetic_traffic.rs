@@ -14,13 +14,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use spoolhouse::commands::produce::corpus::bad_messages;
-use spoolhouse::commands::produce::traffic::{RESOURCE_IDS, Traffic};
+use spoolhouse::commands::produce::traffic::{Profile, RESOURCE_IDS, Row, Traffic};
 use spoolhouse::commands::produce::{Args, Message, messages, produce};
 use spoolhouse::ingest::anonymize::mask;
 use spoolhouse::ingest::record::decode;
 use spoolhouse::spool::schema::LOG_COLUMNS;
 
 const TRAFFIC: Traffic = Traffic {
+    profile: Profile::Uniform,
     seed: 42,
     start_milli: 1_767_225_600_000,
     rate: 400,
@@ -70,6 +71,68 @@ fn a_seed_means_the_same_bytes_in_every_build() {
     assert_eq!(
         digest(&payloads(&with_bad, 1_000)),
         "2417ea764c1ffe27859b66e13111a4e14f0fa1d72f6b507680f40611f8906857"
+    );
+}
+
+#[test]
+fn a_seed_means_the_same_realistic_bytes_in_every_build() {
+    let realistic = Traffic {
+        profile: Profile::Realistic,
+        ..TRAFFIC
+    };
+    assert_eq!(
+        digest(&payloads(&realistic, 1_000)),
+        "6be89ce1d5afc5f9802b7449d352fa563279549b2a37c67ccc73476e0617f33f"
+    );
+    // As it is said on the command line.
+    let said = args(&["--profile", "realistic"]);
+    assert_eq!(said.profile, Profile::Realistic);
+    assert_eq!(args(&[]).profile, Profile::Uniform);
+}
+
+#[test]
+fn realistic_traffic_repeats_itself_as_real_traffic_does() {
+    let realistic = Traffic {
+        profile: Profile::Realistic,
+        ..TRAFFIC
+    };
+    const COUNT: u64 = 20_000;
+    let rows: Vec<_> = (0..COUNT)
+        .filter_map(|place| realistic.row(place))
+        .collect();
+    let share =
+        |of: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| of(row)).count() as f64 / COUNT as f64;
+    let status_200 = share(&|row| row.response_status == 200);
+    assert!((0.89..0.91).contains(&status_200), "{status_200}");
+    let mut requests: HashMap<u64, u64> = HashMap::new();
+    for row in &rows {
+        *requests.entry(row.resource_id).or_default() += 1;
+    }
+    // One in ten for the first of 10,000 resources, and most of them at least once.
+    let most = requests.values().max().copied().unwrap_or(0) as f64 / COUNT as f64;
+    assert!((0.09..0.12).contains(&most), "{most}");
+    assert!(
+        (3_000..10_000).contains(&requests.len()),
+        "{}",
+        requests.len()
+    );
+    // Whole objects of one URL are of one size and one resource.
+    let mut objects: HashMap<&str, (u64, u64)> = HashMap::new();
+    for row in rows.iter().filter(|row| row.response_status == 200) {
+        let object = (row.resource_id, row.bytes_sent);
+        assert_eq!(*objects.entry(&row.url).or_insert(object), object);
+    }
+    let networks: HashSet<[u8; 3]> = rows
+        .iter()
+        .map(|row| {
+            let [a, b, c, _] = row.remote_addr.octets();
+            [a, b, c]
+        })
+        .collect();
+    assert!(
+        (3_000..15_000).contains(&networks.len()),
+        "{}",
+        networks.len()
     );
 }
 
@@ -287,6 +350,7 @@ fn every_message_arrives_exactly_once() {
     );
 
     let traffic = Traffic {
+        profile: Profile::Uniform,
         seed: 7,
         start_milli: arguments
             .start

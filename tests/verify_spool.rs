@@ -15,6 +15,7 @@ use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use spoolhouse::ingest::anonymize::mask;
+use spoolhouse::spool::batch::recipe::{Encoding, Recipe, Strength};
 use spoolhouse::spool::disk::LocalDisk;
 use spoolhouse::spool::footer::{
     BatchFooter, Cover, Footer, OffsetRange, SegmentFooter, UndecodableFooter, close,
@@ -53,6 +54,7 @@ fn pack(bytes_max: u64) -> PackOptions {
     PackOptions {
         bytes_max,
         settings: BTreeMap::new(),
+        ..PackOptions::default()
     }
 }
 
@@ -201,10 +203,12 @@ impl Planter {
             source: source(),
             offsets: [(0, vec![OffsetRange(range.start, range.end)])].into(),
             settings: BTreeMap::new(),
+            encoding: Encoding::Compact,
             split_from: None,
             covers,
         };
-        let bytes = batch::encode(rows_of, &footer).unwrap();
+        let recipe = Recipe::usual(Encoding::Compact);
+        let bytes = batch::encode(rows_of, &footer, &recipe, Strength::Full).unwrap();
         let oldest = footer.oldest_segment().unwrap();
         let file = format!("batches/batch-{oldest:010}-{}.parquet", digest::of(&bytes));
         self.write(&file, bytes);

@@ -11,9 +11,12 @@ import sys
 import bench_drain
 import bench_ingest
 import bench_pace
+import bench_payload
 import bench_startup
 
-BENCHES = {"drain": bench_drain, "ingest": bench_ingest, "pace": bench_pace, "startup": bench_startup}
+BENCHES = {
+    "drain": bench_drain, "ingest": bench_ingest, "pace": bench_pace, "payload": bench_payload, "startup": bench_startup,
+}
 
 
 def main():

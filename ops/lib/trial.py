@@ -46,6 +46,7 @@ class Traffic:
     count: int
     seed: int
     bad_percent: float = 0.0
+    profile: str = "uniform"
 
 
 def toml(sections):
@@ -113,7 +114,8 @@ class Trial:
         return [
             self.binary, "produce", "--brokers", f"127.0.0.1:{self.settings.kafka_port}", "--topic", TOPIC,
             "--rate", str(traffic.rate), "--count", str(traffic.count if count is None else count),
-            "--seed", str(traffic.seed), "--start", START, "--bad-percent", str(traffic.bad_percent), *more,
+            "--seed", str(traffic.seed), "--start", START, "--bad-percent", str(traffic.bad_percent),
+            "--profile", traffic.profile, *more,
         ]
 
     def start_owner(self, **environment):

@@ -9,6 +9,7 @@ pub mod message;
 pub mod traffic;
 
 mod delivery;
+mod realistic;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -24,7 +25,7 @@ use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::delivery::Delivery;
-use self::traffic::{Row, Traffic, UNPACED_STEP_MILLI};
+use self::traffic::{Profile, Row, Traffic, UNPACED_STEP_MILLI};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,10 +46,11 @@ code is not 0 when a message was not delivered.";
 
 /// Send synthetic traffic to Kafka
 ///
-/// What is sent depends on --seed, --start, --rate, --count and --bad-percent and
-/// on nothing else: the same arguments give the same messages, byte for byte.
-/// Values are uniform: resource ids below 1,000,000,000, eight statuses, seven cache
-/// states, two methods, IPv4 addresses, URLs of nine shapes with random names.
+/// What is sent depends on --profile, --seed, --start, --rate, --count and
+/// --bad-percent and on nothing else: the same arguments give the same messages,
+/// byte for byte. Uniform values are resource ids below 1,000,000,000, eight
+/// statuses, seven cache states, two methods, IPv4 addresses, URLs of nine shapes
+/// with random names.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -60,10 +62,15 @@ pub struct Args {
     #[arg(long, default_value = "http_log")]
     pub topic: String,
 
+    /// How the values are distributed
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: Profile,
+
     /// Messages per second, exact on average; 0 is as fast as possible
     ///
     /// It also sets the times in the messages: message i is served at START + i/N
-    /// seconds. With 0, messages are 1 ms apart.
+    /// seconds. With 0, messages are 1 ms apart. Realistic traffic has N on average
+    /// over a day (UTC), at least a third of it and at most five thirds.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub rate: u32,
 
@@ -178,7 +185,7 @@ pub fn produce(args: &Args) -> Result<Summary> {
             if delivery.failing() {
                 break;
             }
-            let early = due(place as u64, args.rate).saturating_sub(started.elapsed());
+            let early = due(&traffic, place as u64).saturating_sub(started.elapsed());
             if !early.is_zero() {
                 thread::sleep(early);
             }
@@ -227,6 +234,7 @@ fn traffic(args: &Args) -> Result<Traffic> {
         .duration_since(UNIX_EPOCH)
         .context("--start is before 1970, which a DateTime can't hold")?;
     let traffic = Traffic {
+        profile: args.profile,
         seed: args.seed,
         start_milli: u64::try_from(start.as_millis()).unwrap_or(u64::MAX),
         rate: args.rate,
@@ -243,11 +251,14 @@ fn traffic(args: &Args) -> Result<Traffic> {
 
 /// When the message at this place is due, from the start. A schedule rather than
 /// a pause between messages: being late once does not move what follows.
-fn due(place: u64, rate: u32) -> Duration {
-    if rate == 0 {
+fn due(traffic: &Traffic, place: u64) -> Duration {
+    if traffic.rate == 0 {
         return Duration::ZERO;
     }
-    let rate = u64::from(rate);
+    if traffic.profile == Profile::Realistic {
+        return Duration::from_millis(traffic.time_milli(place) - traffic.start_milli);
+    }
+    let rate = u64::from(traffic.rate);
     // The rest is below the rate, so the product stays below 2^62.
     Duration::new(place / rate, (place % rate * 1_000_000_000 / rate) as u32)
 }
@@ -305,14 +316,30 @@ mod tests {
 
     #[test]
     fn the_schedule_keeps_the_average_exactly() {
-        assert_eq!(due(0, 3), Duration::ZERO);
-        assert_eq!(due(1, 3), Duration::from_nanos(333_333_333));
-        assert_eq!(due(3_000_000_000, 3), Duration::from_secs(1_000_000_000));
+        let at = |rate| Traffic {
+            profile: Profile::Uniform,
+            seed: 1,
+            start_milli: 1_767_225_600_000,
+            rate,
+            bad_per_million: 0,
+        };
+        assert_eq!(due(&at(3), 0), Duration::ZERO);
+        assert_eq!(due(&at(3), 1), Duration::from_nanos(333_333_333));
         assert_eq!(
-            due(u64::MAX, u32::MAX).as_secs(),
+            due(&at(3), 3_000_000_000),
+            Duration::from_secs(1_000_000_000)
+        );
+        assert_eq!(
+            due(&at(u32::MAX), u64::MAX).as_secs(),
             u64::MAX / u64::from(u32::MAX)
         );
-        assert_eq!(due(7, 0), Duration::ZERO);
+        assert_eq!(due(&at(0), 7), Duration::ZERO);
+        // The first hour of a day has 60 percent of the average.
+        let realistic = Traffic {
+            profile: Profile::Realistic,
+            ..at(10)
+        };
+        assert_eq!(due(&realistic, 6), Duration::from_secs(1));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::failpoint;
 use crate::ingest::headroom::Headroom;
 use crate::ingest::{consume, window};
 use crate::observe;
+use crate::spool::effort::Effort;
 use crate::spool::undecodable::limits::Limits;
 use crate::spool::{Intake, Outlet, Spool};
 use crate::upload::{pacer, request, send, settings, transport};
@@ -192,6 +193,8 @@ pub(super) fn upload_options(config: &Config) -> send::Options {
             table: upload.table.clone(),
         },
         settings: settings::effective(&upload.settings),
+        encoding: upload.encoding,
+        effort: Effort::new(upload.pack_effort_ppm, upload.interval),
         pace: pacer::PaceOptions {
             url: upload.url.to_string(),
             interval_ms: u64::try_from(upload.interval.as_millis()).unwrap_or(u64::MAX),

@@ -12,7 +12,7 @@ use toml::{Spanned, Table, Value};
 use super::error::{ConfigError, Origin};
 
 /// Every key, as `<section>.<name>`.
-pub const KEYS: [&str; 22] = [
+pub const KEYS: [&str; 24] = [
     "kafka.brokers",
     "kafka.topic",
     "kafka.group",
@@ -32,6 +32,8 @@ pub const KEYS: [&str; 22] = [
     "upload.password_file",
     "upload.interval",
     "upload.max_body",
+    "upload.encoding",
+    "upload.pack_effort",
     "upload.settings",
     "observe.listen",
     "run.shutdown_after",

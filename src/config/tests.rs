@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::spool::batch::recipe::Encoding;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs
@@ -42,6 +43,8 @@ fn without_file_and_environment_the_defaults_hold() {
     assert_eq!(config.upload.url.as_str(), "http://127.0.0.1:8124/");
     assert_eq!(config.upload.interval, Duration::from_secs(60));
     assert_eq!(config.upload.max_body, 1_048_576);
+    assert_eq!(config.upload.encoding, Encoding::Compact);
+    assert_eq!(config.upload.pack_effort_ppm, 20_000);
     assert_eq!(config.observe.listen.to_string(), "127.0.0.1:9464");
 }
 
@@ -74,6 +77,8 @@ fn every_key_can_be_set_in_the_file() {
         password_file = "{0}/password"
         interval = "1m"
         max_body = "1MB"
+        encoding = "compatible"
+        pack_effort = "0.5%"
         settings = {{ async_insert = true, max_insert_threads = 2, wait_end_of_query = "" }}
         [observe]
         listen = "[::1]:80"
@@ -94,6 +99,8 @@ fn every_key_can_be_set_in_the_file() {
     assert_eq!(kafka.librdkafka["enable.partition.eof"], "true");
     assert_eq!(spool.max_bytes, 4_194_304);
     assert_eq!(upload.max_body, 1_000_000);
+    assert_eq!(upload.encoding, Encoding::Compatible);
+    assert_eq!(upload.pack_effort_ppm, 5_000);
     assert_eq!(upload.settings["async_insert"], "1");
     assert_eq!(upload.settings["max_insert_threads"], "2");
     assert_eq!(upload.settings["wait_end_of_query"], "");
@@ -275,6 +282,11 @@ fn a_value_of_the_wrong_type_names_key_and_place() {
         let error = refused(text);
         assert!(error.starts_with(expected), "{error}");
     }
+    for share in ["2", "101%", "-1%", "%", "a lot"] {
+        let error = refused_variable("SPOOLHOUSE_UPLOAD__PACK_EFFORT", share);
+        assert!(error.contains("is no share between"), "{error}");
+    }
+    assert!(refused("[upload]\nencoding = \"best\"").contains("`compact` or `compatible`"));
     assert_eq!(
         refused_variable("SPOOLHOUSE_UPLOAD__MAX_BODY", "big"),
         "upload.max_body (SPOOLHOUSE_UPLOAD__MAX_BODY): \"big\" is no size such as \"1MiB\" or \

@@ -10,6 +10,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use toml::Value;
 
+use crate::spool::batch::recipe::Encoding;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Typed {
@@ -60,6 +62,9 @@ pub(super) struct Upload {
     pub interval: Duration,
     #[serde(deserialize_with = "size")]
     pub max_body: u64,
+    pub encoding: Encoding,
+    #[serde(rename = "pack_effort", deserialize_with = "percent")]
+    pub pack_effort_ppm: u32,
     pub settings: BTreeMap<String, Scalar>,
 }
 
@@ -112,6 +117,8 @@ impl Default for Upload {
             password_file: None,
             interval: Duration::from_secs(60),
             max_body: bytesize::MIB,
+            encoding: Encoding::default(),
+            pack_effort_ppm: 20_000,
             settings: BTreeMap::new(),
         }
     }
@@ -187,6 +194,26 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
             .map(|size| size.as_u64())
             .map_err(|_| no_size(format!("{text:?}"))),
         other => Err(no_size(shown(&other))),
+    }
+}
+
+/// Parts of a million.
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let no_share = |shown: String| {
+        D::Error::custom(format!(
+            "{shown} is no share between \"0%\" and \"100%\", such as \"2%\""
+        ))
+    };
+    let text = match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        other => return Err(no_share(shown(&other))),
+    };
+    let number = text.strip_suffix('%').map(|number| number.trim().parse());
+    match number {
+        Some(Ok(percent)) if (0.0_f64..=100.0).contains(&percent) => {
+            Ok((percent * 10_000.0).round() as u32)
+        }
+        _ => Err(no_share(format!("{text:?}"))),
     }
 }
 

@@ -262,6 +262,8 @@ fn upload(typed: typed::Upload, blame: &Blame<'_>) -> Result<Upload, ConfigError
         password_file: typed.password_file,
         interval: typed.interval,
         max_body: typed.max_body,
+        encoding: typed.encoding,
+        pack_effort_ppm: typed.pack_effort_ppm,
         settings: overrides,
     })
 }

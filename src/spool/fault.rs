@@ -93,6 +93,11 @@ pub enum Fault {
         "it may be stored already, so it can't be split, and the proxy's body limit no longer admits it: raise client_max_body_size, or look in ClickHouse whether its rows are there"
     )]
     TooLargeAfterUnknown,
+    /// The server can't read a batch that may be stored already.
+    #[error(
+        "it may be stored already, so it can't be packed anew under upload.encoding as it is configured now, and the server can't read it as it is: look in ClickHouse whether its rows are there"
+    )]
+    UnreadAfterUnknown,
 }
 
 impl Fault {

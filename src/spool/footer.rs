@@ -15,6 +15,7 @@ use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::batch::recipe::Encoding;
 use super::digest;
 use super::disk::Disk;
 use super::fault::Fault;
@@ -138,8 +139,11 @@ pub struct BatchFooter {
     /// ClickHouse settings of the insert, frozen with the bytes: other block
     /// settings under the same token would let rows in twice.
     pub settings: BTreeMap<String, String>,
-    /// Digest of the batch that this one is a part of, when a body limit had
-    /// that one split.
+    /// The encodings it keeps to; absent: compact.
+    #[serde(default, skip_serializing_if = "Encoding::is_compact")]
+    pub encoding: Encoding,
+    /// Digest of the batch that this one is a part of, when that one was split
+    /// for a body limit or packed anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_from: Option<String>,
 }

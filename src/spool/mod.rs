@@ -22,6 +22,7 @@
 pub mod batch;
 pub mod digest;
 pub mod disk;
+pub mod effort;
 pub mod fault;
 pub mod footer;
 pub mod glance;

@@ -15,9 +15,11 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use serde::Serialize;
 
-use freeze::{BYTES_PER_ROW_FIRST, Packed};
+use freeze::{Learned, Packed};
 
+use super::batch::recipe::{Encoding, Strength};
 use super::disk::{self, Access};
+use super::effort::Effort;
 use super::fault::Fault;
 use super::footer::BatchFooter;
 use super::layout::{Name, Room, error_sidecar};
@@ -29,7 +31,7 @@ use crate::failpoint;
 #[derive(Debug)]
 pub struct Outlet {
     pub(super) spool: Spool,
-    bytes_per_row: Mutex<f64>,
+    learned: Mutex<Learned>,
     /// A change failed: how far it came is not known before [`Spool::mend`] looked.
     unsettled: AtomicBool,
     /// Digest of the batch whose split was begun: no attempt can have stored it.
@@ -43,6 +45,22 @@ pub struct PackOptions {
     pub bytes_max: u64,
     /// ClickHouse settings that the batch freezes.
     pub settings: BTreeMap<String, String>,
+    /// Which encodings it may use.
+    pub encoding: Encoding,
+    /// How much CPU time it may take.
+    pub effort: Effort,
+}
+
+impl Default for PackOptions {
+    /// For a stock nginx.
+    fn default() -> Self {
+        Self {
+            bytes_max: 1 << 20,
+            settings: BTreeMap::new(),
+            encoding: Encoding::default(),
+            effort: Effort::default(),
+        }
+    }
 }
 
 /// A frozen batch: same bytes, same token, same settings until it is stored.
@@ -100,7 +118,7 @@ impl Outlet {
     pub fn new(spool: Spool) -> Self {
         Self {
             spool,
-            bytes_per_row: Mutex::new(BYTES_PER_ROW_FIRST),
+            learned: Mutex::default(),
             unsettled: AtomicBool::new(false),
             split: Mutex::new(None),
         }
@@ -142,9 +160,14 @@ impl Outlet {
     fn find(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
         for room in [Room::Sending, Room::Batches] {
             for name in self.names(room)? {
-                if let Some(batch) = self.read(room, &name)? {
-                    return Ok(Some(batch));
+                let Some(batch) = self.read(room, &name)? else {
+                    continue;
+                };
+                if room == Room::Batches && batch.footer.encoding != options.encoding {
+                    self.pack_anew(&batch, options)?;
+                    return self.find(options);
                 }
+                return Ok(Some(batch));
             }
         }
         // One row that fits into no request is put aside; then the next ones.
@@ -254,10 +277,29 @@ impl Outlet {
         // it for one that may be stored.
         let mut batch = batch.clone();
         self.recall(&mut batch)?;
-        self.settled(self.split_into_parts(&batch, bytes_max))
+        let options = PackOptions {
+            bytes_max,
+            encoding: batch.footer.encoding,
+            ..PackOptions::default()
+        };
+        self.settled(self.split_into_parts(&batch, &options))
     }
 
-    fn split_into_parts(&self, batch: &Batch, bytes_max: u64) -> io::Result<()> {
+    /// Encodes a batch that was never posted, or refused each time, as it is
+    /// configured now: a server that could not read it was given the other
+    /// encoding.
+    fn pack_anew(&self, batch: &Batch, options: &PackOptions) -> io::Result<()> {
+        tracing::info!(
+            batch = batch.name(),
+            encoding = ?options.encoding,
+            "packed anew in the encoding that is configured now",
+        );
+        self.split_into_parts(batch, options)
+    }
+
+    fn split_into_parts(&self, batch: &Batch, options: &PackOptions) -> io::Result<()> {
+        let bytes_max = options.bytes_max;
+        let recipe = self.recipe(options.encoding);
         let rows = match read::rows(batch.bytes.clone(), schema::batch()) {
             Ok(rows) => rows,
             Err(fault) => return self.doubt(batch, &fault),
@@ -269,11 +311,14 @@ impl Outlet {
                 .max(1.0) as u64;
             let footer = |rows| BatchFooter {
                 rows,
+                encoding: options.encoding,
                 split_from: Some(batch.digest.clone()),
                 ..batch.footer.clone()
             };
             let fit = packing::fit(left.num_rows() as u64, guess, bytes_max, |rows| {
-                batch::encode(&left.slice(0, rows as usize), &footer(rows))
+                let rows = left.slice(0, rows as usize);
+                let footer = footer(rows.num_rows() as u64);
+                batch::encode(&rows, &footer, &recipe, Strength::Full)
             });
             let (taken, room, bytes) = match fit.map_err(io::Error::other)? {
                 Fit::Rows(taken, bytes) => (taken, Room::Batches, bytes),

@@ -14,7 +14,7 @@ use super::read::Segment;
 use super::schema;
 
 /// A batch at least this full is not packed again in search of a few more rows, in percent.
-const FULL_PERCENT: u64 = 97;
+pub const FULL_PERCENT: u64 = 97;
 
 /// How many times rows are encoded in search of the best fill.
 const ATTEMPTS: usize = 5;

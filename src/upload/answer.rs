@@ -54,6 +54,9 @@ pub enum Outcome {
 pub enum Refusal {
     /// An operator: the same refusal would meet every batch, so nothing moves.
     Operator(Reason),
+    /// An operator, if the batch is compact: the server can't read the file.
+    /// Nobody, if it keeps to the oldest encodings.
+    Format(Reason),
     /// Nobody, for these rows: after some attempts the batch goes aside.
     Data(Reason),
 }
@@ -196,6 +199,14 @@ impl Exception {
             None if self.code.is_some() => by_status,
             None => Class::Transient,
         };
+        if class != Class::Transient && !self.mid_stream && failed_in_reader(&answer.body) {
+            // The file is one row group and one block: nothing of it got past
+            // the reader.
+            return Outcome::Refused(Refusal::Format(Reason {
+                may_be_stored: false,
+                ..reason
+            }));
+        }
         match class {
             Class::Transient => Outcome::Unknown(Reason {
                 may_be_stored: true,
@@ -205,6 +216,18 @@ impl Exception {
             Class::Data => Outcome::Refused(Refusal::Data(reason)),
         }
     }
+}
+
+/// Whether the exception came out of the Parquet reader. The codes don't tell:
+/// 33 and 117, which it raises for an encoding that it lacks, may as well come
+/// from a view behind it, after the table has its part. ClickHouse names the step
+/// of the pipeline (`While executing ParquetV3BlockInputFormat`; `Error while
+/// reading Parquet data` up to 20.x), and a view likewise.
+fn failed_in_reader(body: &[u8]) -> bool {
+    let body = String::from_utf8_lossy(body);
+    let in_reader =
+        body.contains("While executing Parquet") || body.contains("while reading Parquet data");
+    in_reader && !body.contains("while pushing to view")
 }
 
 /// The number in `Code: N` followed by `.` or `,`, where `text` starts with it.

@@ -51,6 +51,7 @@ fn kind(answer: &Answer) -> &'static str {
         Outcome::NotSent(_) => "not sent",
         Outcome::Unknown(_) => "unknown",
         Outcome::Refused(Refusal::Operator(_)) => "operator",
+        Outcome::Refused(Refusal::Format(_)) => "format",
         Outcome::Refused(Refusal::Data(_)) => "data",
     }
 }
@@ -58,9 +59,44 @@ fn kind(answer: &Answer) -> &'static str {
 fn reason(answer: &Answer) -> Reason {
     match classify(answer) {
         Outcome::NotSent(reason) | Outcome::Unknown(reason) => reason,
-        Outcome::Refused(Refusal::Operator(reason) | Refusal::Data(reason)) => reason,
+        Outcome::Refused(
+            Refusal::Operator(reason) | Refusal::Format(reason) | Refusal::Data(reason),
+        ) => reason,
         other => panic!("{other:?} has no reason"),
     }
+}
+
+/// What ClickHouse 26.9, 24.x and 20.6 say to an encoding that they lack, and
+/// what 26.9 says when a view fails with the reader's code.
+#[test]
+fn an_error_of_the_parquet_reader_is_told_from_one_of_a_view() {
+    let said = |code: &str, text: &str| {
+        let mut headers = CLICKHOUSE.to_vec();
+        headers.push(("X-ClickHouse-Exception-Code", code));
+        answer(400, &headers, text)
+    };
+    for (code, text) in [
+        (
+            "117",
+            "Code: 117. DB::Exception: Unexpected encoding DELTA_BYTE_ARRAY for type INT64: read stage: ColumnData: column: a: While executing ParquetV3BlockInputFormat. (INCORRECT_DATA)",
+        ),
+        (
+            "33",
+            "Code: 33. DB::Exception: Error while reading Parquet data: IOError: DELTA_BYTE_ARRAY only supports BYTE_ARRAY: While executing ParquetBlockInputFormat. (CANNOT_READ_ALL_DATA)",
+        ),
+        (
+            "33",
+            "Code: 33. DB::Exception: Error while reading Parquet data: IOError: Not yet implemented: Unsupported encoding.",
+        ),
+    ] {
+        let refused = said(code, text);
+        assert_eq!(kind(&refused), "format", "{text}");
+        assert!(!reason(&refused).may_be_stored, "{text}");
+    }
+    let of_view = "Code: 117. DB::Exception: Bad number: while executing 'FUNCTION f': while pushing to view default.v: While executing ParquetV3BlockInputFormat";
+    let of_view = said("117", of_view);
+    assert_eq!(kind(&of_view), "data");
+    assert!(reason(&of_view).may_be_stored);
 }
 
 #[test]

@@ -218,7 +218,7 @@ impl Desk {
         let served = self.get(id)?;
         let place = match is_copy {
             true => "the file is where it was",
-            false => "it is kept in sending/ and goes again",
+            false => "it is kept and goes again",
         };
         let waiting = |message: String| Some((State::Waiting, message));
         let (state, message) = match outcome {
@@ -249,6 +249,10 @@ impl Desk {
             Outcome::Refused(Refusal::Operator(reason)) => Some((
                 State::Kept,
                 format!("refused, and every other batch would be: {reason}; {place}"),
+            )),
+            Outcome::Refused(Refusal::Format(reason)) => Some((
+                State::Kept,
+                format!("the server can't read the file: {reason}; {place}"),
             )),
             Outcome::Refused(Refusal::Data(reason)) if is_copy => Some((
                 State::Kept,

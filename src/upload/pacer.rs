@@ -221,7 +221,7 @@ impl Pacer {
                 }
                 self.pace.setbacks = 0;
             }
-            Outcome::Refused(Refusal::Operator(_)) => {
+            Outcome::Refused(Refusal::Operator(_) | Refusal::Format(_)) => {
                 self.admitted(sent);
                 let interval_ms = self.pace.interval.kept_ms();
                 self.set_back(interval_ms, OPERATOR_MS_MAX.max(interval_ms), now, jitter);

@@ -4,8 +4,9 @@
 //! A batch is in `sending/` before its first byte leaves and is removed only on
 //! [`Outcome::Stored`]. Trouble is tried again for as long as it takes; the only
 //! ways out for a batch are stored, rejected (the data), split (the limit) and
-//! doubtful (a limit that fell after an attempt of unknown fate). What a person
-//! asks for at the command line goes the same way, before what is merely next.
+//! doubtful (a limit that fell, or an encoding that the server can't read, after
+//! an attempt of unknown fate). What a person asks for at the command line goes
+//! the same way, before what is merely next.
 
 mod requested;
 
@@ -25,6 +26,8 @@ use super::settings::Settings;
 use super::transport::{Transport, TransportError, TransportOptions};
 use crate::failpoint;
 use crate::spool::Outlet;
+use crate::spool::batch::recipe::Encoding;
+use crate::spool::effort::Effort;
 use crate::spool::fault::Fault;
 use crate::spool::outlet::{Batch, PackOptions, Rejection};
 
@@ -45,6 +48,10 @@ pub struct Options {
     pub target: Target,
     /// The settings of the insert; a batch freezes those of its packing.
     pub settings: Settings,
+    /// Which encodings a batch may use.
+    pub encoding: Encoding,
+    /// How much CPU time packing may take.
+    pub effort: Effort,
     /// What is configured about the proxy.
     pub pace: PaceOptions,
     /// How to reach it.
@@ -167,6 +174,8 @@ impl Sender {
         let options = PackOptions {
             bytes_max: self.pacer.body_bytes_max(),
             settings: self.options.settings.clone(),
+            encoding: self.options.encoding,
+            effort: self.options.effort,
         };
         let started = Instant::now();
         match self.on_disk(move |outlet| outlet.next(&options)).await {
@@ -272,11 +281,19 @@ impl Sender {
                 post.may_be_stored |= reason.may_be_stored;
                 return Some(post);
             }
-            Outcome::Refused(Refusal::Operator(reason)) => {
-                post.may_be_stored |= reason.may_be_stored;
-                return Some(post);
+            Outcome::Refused(Refusal::Format(_))
+                if post.may_be_stored && self.options.encoding != batch.footer.encoding =>
+            {
+                self.on_disk(move |outlet| outlet.doubt(&batch, &Fault::UnreadAfterUnknown))
+                    .await
             }
-            Outcome::Refused(Refusal::Data(reason)) => {
+            Outcome::Refused(Refusal::Format(reason)) if batch.footer.encoding.is_compact() => {
+                return self.keep_refused(reason, post).await;
+            }
+            Outcome::Refused(Refusal::Operator(reason)) => {
+                return self.keep_refused(reason, post).await;
+            }
+            Outcome::Refused(Refusal::Format(reason) | Refusal::Data(reason)) => {
                 post.may_be_stored |= reason.may_be_stored;
                 post.data_refusals += 1;
                 if post.data_refusals < self.options.data_attempts_max {
@@ -305,6 +322,24 @@ impl Sender {
                 disk_trouble("putting a sent batch where it belongs", &error);
                 self.pause(DISK_RETRY, stop).await;
                 None
+            }
+        }
+    }
+
+    /// A batch that was refused each time waits in `batches/` again: should the
+    /// next start be configured otherwise, it may be packed anew.
+    async fn keep_refused(&self, reason: Reason, mut post: Post) -> Option<Post> {
+        post.may_be_stored |= reason.may_be_stored;
+        if post.may_be_stored {
+            return Some(post);
+        }
+        let mut batch = post.batch.clone();
+        let recalled = self.on_disk(move |outlet| outlet.recall(&mut batch).map(|()| batch));
+        match recalled.await {
+            Ok(batch) => Some(Post { batch, ..post }),
+            Err(error) => {
+                disk_trouble("moving a refused batch back to batches/", &error);
+                None // found again, wherever it is now
             }
         }
     }
@@ -417,7 +452,11 @@ fn tell(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pacer) {
             tracing::error!(batch, attempt, %reason, "refused, and every other batch would be; the batch is kept, uploads wait until this is fixed");
             "refused_operator"
         }
-        Outcome::Refused(Refusal::Data(reason)) => {
+        Outcome::Refused(Refusal::Format(reason)) if post.batch.footer.encoding.is_compact() => {
+            tracing::error!(batch, attempt, %reason, "the server can't read the file: set upload.encoding = \"compatible\" and start again; the batch is kept, uploads wait until then");
+            "refused_operator"
+        }
+        Outcome::Refused(Refusal::Format(reason) | Refusal::Data(reason)) => {
             tracing::error!(batch, attempt, %reason, "ClickHouse refused the data");
             "refused_data"
         }
@@ -426,6 +465,6 @@ fn tell(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pacer) {
     metrics::histogram!("spoolhouse_request_seconds").record(took);
     metrics::gauge!("spoolhouse_slot_interval_seconds").set(pacer.interval());
     metrics::gauge!("spoolhouse_body_bytes_max").set(pacer.body_bytes_max() as f64);
-    let needs_operator = matches!(outcome, Outcome::Refused(Refusal::Operator(_)));
+    let needs_operator = label == "refused_operator";
     metrics::gauge!("spoolhouse_operator_needed").set(u8::from(needs_operator));
 }

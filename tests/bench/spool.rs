@@ -14,9 +14,10 @@ use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use serde_json::{Value, json};
-use spoolhouse::commands::produce::traffic::Traffic;
+use spoolhouse::commands::produce::traffic::{Profile, Traffic};
 use spoolhouse::ingest::columns::Columns;
 use spoolhouse::ingest::record::decode;
+use spoolhouse::spool::batch::recipe::{Encoding, Recipe, Strength};
 use spoolhouse::spool::footer::{BatchFooter, Cover, OffsetRange, Source};
 use spoolhouse::spool::layout::{Layout, Name, Room};
 use spoolhouse::spool::outlet::PackOptions;
@@ -95,11 +96,13 @@ fn fill(dir: &Path, segments: u64, batches: u64) -> Done<Value> {
     }
     let spool = Uuid::from_u128(7);
     let traffic = Traffic {
+        profile: Profile::Uniform,
         seed: 7,
         start_milli: 1_750_000_000_000,
         rate: 0,
         bad_per_million: 0,
     };
+    let recipe = Recipe::usual(Encoding::Compact);
     for number in 1..=batches {
         let (start, end) = offsets(number);
         let footer = BatchFooter {
@@ -114,9 +117,10 @@ fn fill(dir: &Path, segments: u64, batches: u64) -> Done<Value> {
             }],
             offsets: BTreeMap::from([(0, vec![OffsetRange(start, end)])]),
             settings: BTreeMap::new(),
+            encoding: Encoding::Compact,
             split_from: None,
         };
-        let bytes = batch::encode(&rows(&traffic, number)?, &footer)?;
+        let bytes = batch::encode(&rows(&traffic, number)?, &footer, &recipe, Strength::Full)?;
         let digest = digest::of(&bytes);
         let name = Name::Batch { number, digest };
         fs::write(layout.file(Room::Batches, &name.to_string()), bytes)?;
@@ -166,7 +170,7 @@ fn look(dir: &Path) -> Done<Value> {
     let holdings = begun.elapsed().as_secs_f64() / f64::from(LOOKS);
     let options = PackOptions {
         bytes_max: 1 << 20,
-        settings: BTreeMap::new(),
+        ..PackOptions::default()
     };
     let outlet = Outlet::new(spool);
     let (mut frozen, mut packed) = (Vec::new(), Vec::new());

@@ -45,6 +45,8 @@ pub enum Answer {
     Throttled,
     /// For its data, once too often.
     Refused,
+    /// The server can't read the file.
+    Unreadable,
 }
 
 /// The messages since the last seal.
@@ -255,9 +257,12 @@ impl Driver {
     }
 
     fn options(&self) -> PackOptions {
+        let world = self.world();
         PackOptions {
-            bytes_max: self.world().body_bytes_max as u64,
+            bytes_max: world.body_bytes_max as u64,
+            encoding: world.encoding,
             settings: BTreeMap::new(),
+            ..PackOptions::default()
         }
     }
 
@@ -323,6 +328,13 @@ impl Driver {
         match answer {
             Answer::Stored => self.outlet.stored(batch),
             Answer::Refused => self.outlet.reject(batch, &Rejection::default()),
+            Answer::Unreadable => {
+                if !post.may_be_stored {
+                    self.outlet.recall(&mut post.batch)?;
+                }
+                self.post = Some(post);
+                Ok(())
+            }
             Answer::Throttled => {
                 self.post = Some(post);
                 Ok(())

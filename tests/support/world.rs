@@ -12,6 +12,7 @@ use arrow_array::types::{Int32Type, Int64Type, UInt64Type};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use spoolhouse::ingest::handover::{Committed, Log};
+use spoolhouse::spool::batch::recipe::Encoding;
 use spoolhouse::spool::digest;
 
 use super::id_of;
@@ -33,6 +34,8 @@ pub struct World {
     pub elsewhere: BTreeSet<(i32, i64)>,
     /// Largest body that the proxy lets through, bytes.
     pub body_bytes_max: usize,
+    /// Which encodings are configured.
+    pub encoding: Encoding,
 }
 
 impl World {
@@ -45,6 +48,7 @@ impl World {
             stored: BTreeMap::new(),
             elsewhere: BTreeSet::new(),
             body_bytes_max,
+            encoding: Encoding::Compact,
         }
     }
 

@@ -1,5 +1,6 @@
-//! Synthetic traffic: uniform, so that nothing about it is easy to compress, and
-//! a function of the seed and a row's place alone, so that it can be made again.
+//! Synthetic traffic: uniform, so that nothing about it is easy to compress, or
+//! realistic; in both a row follows from the arguments and its place alone, so
+//! that it can be made again.
 //!
 //! Numbers are taken from ChaCha8's stream by arithmetic that is written here:
 //! an upgrade of a random number crate must not change what a seed means (a test
@@ -13,6 +14,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use super::message::{Fields, SEGMENT_WORDS};
+use super::realistic;
 
 /// How far the clock moves from one message to the next when the rate is 0, in milliseconds.
 pub const UNPACED_STEP_MILLI: u64 = 1;
@@ -33,7 +35,7 @@ const CACHE_STATES: [&str; 7] = [
     "BYPASS",
 ];
 const METHODS: [&str; 2] = ["GET", "POST"];
-const SHAPES: [(&str, &str); 9] = [
+pub(super) const SHAPES: [(&str, &str); 9] = [
     ("images", "jpg"),
     ("images", "png"),
     ("images", "webp"),
@@ -45,9 +47,22 @@ const SHAPES: [(&str, &str); 9] = [
     ("api", "json"),
 ];
 
+/// Which kind of traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Every value as likely as any other: as hard to compress as it gets
+    #[default]
+    Uniform,
+    /// A few resources, URLs and networks get most requests, 90 % of them are
+    /// answered with 200, and the day has its busy hours
+    Realistic,
+}
+
 /// What determines a stretch of traffic.
 #[derive(Debug, Clone, Copy)]
 pub struct Traffic {
+    /// How values are distributed.
+    pub profile: Profile,
     /// Any number: another seed is other traffic.
     pub seed: u64,
     /// When message 0 was served, in milliseconds since 1970-01-01 UTC.
@@ -89,6 +104,13 @@ impl Traffic {
         if draw.below(1_000_000) < u64::from(self.bad_per_million) {
             return None;
         }
+        Some(match self.profile {
+            Profile::Uniform => self.uniform_row(&mut draw, place),
+            Profile::Realistic => realistic::row(self.seed, &mut draw, self.time_milli(place)),
+        })
+    }
+
+    fn uniform_row(&self, draw: &mut Draw, place: u64) -> Row {
         let resource_id = draw.below(RESOURCE_IDS);
         let bytes_sent = draw.below(BYTES_SENT);
         let request_time_milli = draw.below(REQUEST_TIME_MILLI);
@@ -98,7 +120,7 @@ impl Traffic {
         let remote_addr = Ipv4Addr::from_bits(draw.below(1 << 32) as u32);
         let (directory, extension) = draw.one_of(&SHAPES);
         let name = draw.0.next_u64();
-        Some(Row {
+        Row {
             timestamp_milli: self.time_milli(place),
             resource_id,
             bytes_sent,
@@ -108,11 +130,14 @@ impl Traffic {
             method,
             remote_addr,
             url: format!("https://cdn.example/{directory}/{name:016x}.{extension}"),
-        })
+        }
     }
 
     /// When the message at this place was served, in milliseconds since 1970-01-01 UTC.
     pub fn time_milli(&self, place: u64) -> u64 {
+        if self.profile == Profile::Realistic && self.rate > 0 {
+            return realistic::time_milli(self.start_milli, self.rate, place);
+        }
         let after = match self.rate {
             0 => u128::from(place) * u128::from(UNPACED_STEP_MILLI),
             rate => u128::from(place) * 1000 / u128::from(rate),
@@ -170,11 +195,19 @@ pub struct Expected<'a> {
 }
 
 /// The numbers of one place: a ChaCha8 stream of its own under the seed's key.
-struct Draw(ChaCha8Rng);
+pub(super) struct Draw(ChaCha8Rng);
 
 impl Draw {
     fn new(seed: u64, place: u64) -> Self {
-        let mut key = *b"spoolhouse synthetic traffic v1.";
+        Self::under(*b"spoolhouse synthetic traffic v1.", seed, place)
+    }
+
+    /// The numbers of a thing that many messages speak of.
+    pub(super) fn of_catalogue(seed: u64, thing: u64) -> Self {
+        Self::under(*b"spoolhouse synthetic objects v1.", seed, thing)
+    }
+
+    fn under(mut key: [u8; 32], seed: u64, place: u64) -> Self {
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut stream = ChaCha8Rng::from_seed(key);
         stream.set_stream(place);
@@ -182,11 +215,11 @@ impl Draw {
     }
 
     /// Uniform over `0..end`, but for a bias below `end` / 2^64.
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.0.next_u64()) * u128::from(end)) >> 64) as u64
     }
 
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 }

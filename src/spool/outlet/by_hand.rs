@@ -13,6 +13,7 @@ use arrow_schema::SchemaRef;
 use bytes::Bytes;
 
 use super::{Batch, Outlet, PackOptions, Packed};
+use crate::spool::batch::recipe::Encoding;
 use crate::spool::disk;
 use crate::spool::fault::Fault;
 use crate::spool::footer::{self, BatchFooter, Footer, Source};
@@ -362,6 +363,8 @@ pub fn foreign(bytes: &Bytes, settings: &BTreeMap<String, String>) -> Result<Bat
             covers: Vec::new(),
             offsets: BTreeMap::new(),
             settings: settings.clone(),
+            // Unknown; it is sent as it is.
+            encoding: Encoding::default(),
             split_from: None,
         }),
     }

@@ -7,7 +7,7 @@
 //! limit, however well the rows compress.
 
 use std::io;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::vec;
 
 use arrow_array::RecordBatch;
@@ -16,6 +16,8 @@ use bytes::Bytes;
 
 use super::{Batch, Outlet, PackOptions, name_of};
 use crate::failpoint;
+use crate::spool::batch::recipe::{Encoding, Recipe, Strength};
+use crate::spool::batch::trial;
 use crate::spool::disk::Access;
 use crate::spool::footer::BatchFooter;
 use crate::spool::layout::{Name, Room};
@@ -23,8 +25,36 @@ use crate::spool::packing::{self, Fit};
 use crate::spool::read::{self, Segment};
 use crate::spool::{batch, schema, segment};
 
-/// Bytes per row that the first packing reckons with.
-pub(super) const BYTES_PER_ROW_FIRST: f64 = 24.0;
+/// How full of its limit a batch is to be, in percent: as much as its size can
+/// be foretold to.
+const FILL_PERCENT: f64 = 98.7;
+
+/// Fewer rows are packed in the usual way: no trial would tell much.
+const TRIAL_ROWS_MIN: u64 = 1_000;
+
+/// What the last batches taught about the next.
+#[derive(Debug)]
+pub(super) struct Learned {
+    /// Size of a row.
+    bytes_per_row: f64,
+    /// Strong compression's size of quick compression's.
+    full_of_quick: f64,
+    /// What made the smallest file when it was last tried.
+    recipe: Option<Recipe>,
+    /// Full batches since then.
+    since_trial: u64,
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Self {
+            bytes_per_row: 24.0,
+            full_of_quick: 0.92,
+            recipe: None,
+            since_trial: 0,
+        }
+    }
+}
 
 /// No more segments are read once their rows take so many times the body limit
 /// in memory; logs take 8 to 16 times.
@@ -57,18 +87,17 @@ impl Sources {
 impl Outlet {
     /// Packs the next batch from these segments of `ready/`, the first ones first.
     pub(super) fn pack(&self, names: Vec<Name>, options: &PackOptions) -> io::Result<Packed> {
-        let mut bytes_per_row = *self
-            .bytes_per_row
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let bytes_max = self.affordable(options.bytes_max)?;
+        let fill = bytes_max as f64 * FILL_PERCENT / 100.0;
+        let strength = options.effort.strength(bytes_max);
+        let mut wanted = (fill / self.learned().bytes_per_row).ceil() as u64;
+        let mut recipe = None;
         let mut sources = Sources {
             segments: Vec::new(),
             names: names.into_iter(),
             memory: 0,
         };
         loop {
-            let wanted = (bytes_max as f64 / bytes_per_row).ceil() as u64;
             // A few more, should they turn out smaller than the last ones.
             let enough = wanted + wanted / 8;
             let memory_max = bytes_max.saturating_mul(MEMORY_PER_BODY_BYTE);
@@ -80,24 +109,47 @@ impl Outlet {
             }
             let rows = join(segments, enough)?;
             let available = rows.num_rows() as u64;
-            let fit = packing::fit(available, wanted, bytes_max, |taken| {
+            let more = !loaded_all || available < sources.rows();
+            let encode = |recipe: &Recipe, taken: u64, strength| {
                 let footer = self.batch_footer(segments, taken, options);
-                batch::encode(&rows.slice(0, taken as usize), &footer)
+                batch::encode(&rows.slice(0, taken as usize), &footer, recipe, strength)
+            };
+            let some = rows.slice(0, wanted.min(available) as usize);
+            let recipe = match &recipe {
+                Some(recipe) => recipe,
+                None => recipe.insert(self.pick_recipe(&some, wanted, options)?),
+            };
+            // What quick compression makes of the rows foretells what the strong
+            // one will, at a fraction of its time.
+            let taken = some.num_rows() as u64;
+            let quick = encode(recipe, taken, Strength::Quick).map_err(io::Error::other)?;
+            let quick_bytes_per_row = quick.len() as f64 / taken as f64;
+            let foretold = match strength {
+                Strength::Quick => quick_bytes_per_row,
+                Strength::Full => quick_bytes_per_row * self.learned().full_of_quick,
+            };
+            let guess = (fill / foretold) as u64;
+            if guess > available && more {
+                wanted = guess.max(enough + 1);
+                continue;
+            }
+            let mut encoded = 0_u32;
+            let fit = packing::fit(available, guess, bytes_max, |taken| {
+                encoded += 1;
+                encode(recipe, taken, strength)
             });
             drop(rows);
+            tracing::debug!(?recipe, encoded, "packed");
             match fit.map_err(io::Error::other)? {
                 Fit::Rows(taken, bytes) => {
-                    bytes_per_row = bytes.len() as f64 / taken as f64;
-                    // Small files have a large share of footer: more may fit than that says.
-                    let room_left = (bytes.len() as u64) < bytes_max * 97 / 100;
-                    let more = !loaded_all || available < sources.rows();
-                    if taken == available && room_left && more {
+                    let bytes_per_row = bytes.len() as f64 / taken as f64;
+                    let is_full = bytes.len() as u64 * 100 >= bytes_max * packing::FULL_PERCENT;
+                    // Small files have a large share of footer: more may fit than foretold.
+                    if taken == available && !is_full && more {
+                        wanted = ((fill / bytes_per_row) as u64).max(enough + 1);
                         continue;
                     }
-                    *self
-                        .bytes_per_row
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner) = bytes_per_row;
+                    self.learn(bytes_per_row, quick_bytes_per_row, strength);
                     let name = self.freeze(Room::Batches, segments, taken, &bytes)?;
                     return Ok(self
                         .read(Room::Batches, &name)?
@@ -122,6 +174,54 @@ impl Outlet {
     fn affordable(&self, bytes_max: u64) -> io::Result<u64> {
         let free = self.spool.disk().free_bytes(self.spool.layout().root())?;
         Ok(bytes_max.min(free / 2).max(1))
+    }
+
+    /// The recipe that did best of late, or one found anew when it is time for
+    /// that. A batch that will not be full is sent with room to spare in any.
+    fn pick_recipe(
+        &self,
+        rows: &RecordBatch,
+        wanted: u64,
+        options: &PackOptions,
+    ) -> io::Result<Recipe> {
+        let every = options.effort.trial_every(options.bytes_max);
+        let is_full = rows.num_rows() as u64 >= wanted.max(TRIAL_ROWS_MIN);
+        let mut learned = self.learned();
+        let known = learned
+            .recipe
+            .as_ref()
+            .filter(|recipe| recipe.encoding() == options.encoding);
+        let is_due = every.is_some_and(|every| known.is_none() || learned.since_trial >= every);
+        if is_full && is_due {
+            let found = trial::choose(rows, options.encoding).map_err(io::Error::other)?;
+            learned.recipe = Some(found);
+            learned.since_trial = 0;
+        }
+        learned.since_trial += u64::from(is_full);
+        drop(learned);
+        Ok(self.recipe(options.encoding))
+    }
+
+    /// The recipe that did best of late.
+    pub(super) fn recipe(&self, encoding: Encoding) -> Recipe {
+        let learned = self.learned();
+        let known = learned.recipe.as_ref();
+        known
+            .filter(|recipe| recipe.encoding() == encoding)
+            .cloned()
+            .unwrap_or_else(|| Recipe::usual(encoding))
+    }
+
+    fn learn(&self, bytes_per_row: f64, quick_bytes_per_row: f64, strength: Strength) {
+        let mut learned = self.learned();
+        learned.bytes_per_row = bytes_per_row;
+        if strength == Strength::Full {
+            learned.full_of_quick = bytes_per_row / quick_bytes_per_row;
+        }
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn ready_names(&self) -> io::Result<Vec<Name>> {
@@ -177,6 +277,7 @@ impl Outlet {
             covers: packing::covers(sources, &taken),
             offsets: packing::offsets(sources, &taken),
             settings: options.settings.clone(),
+            encoding: options.encoding,
             split_from: None,
         }
     }

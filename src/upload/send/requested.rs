@@ -108,6 +108,8 @@ impl Sender {
         let options = PackOptions {
             bytes_max: pacer.body_bytes_max(),
             settings: self.options.settings.clone(),
+            encoding: self.options.encoding,
+            effort: self.options.effort,
         };
         let leave = served.leave();
         let look = wanted.clone();

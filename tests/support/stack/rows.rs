@@ -13,6 +13,7 @@ use super::spool_files::Row;
 /// Rows that are all different, and others with every seed.
 pub fn rows(seed: u64, count: u64) -> Vec<traffic::Row> {
     let traffic = Traffic {
+        profile: Default::default(),
         seed,
         start_milli: 1_750_000_000_000,
         rate: 0,
