@@ -299,3 +299,33 @@ fn what_was_deleted_under_a_running_reader_is_counted_exactly() {
     let kept = rows[..from as usize].iter().chain(&rows[55..]);
     assert_same(&house.stored_rows(), &stored(kept));
 }
+
+#[test]
+fn no_segment_claims_what_was_deleted_unread() {
+    let mut house = House::new("gap_claimed", 1);
+    house.upload_url = NOWHERE.to_owned();
+    // The window is open, with rows in it, when the gap is met.
+    house.roll_after = "30s";
+    let mut rows = rows(12, 60);
+    for row in &mut rows[10..] {
+        row.url.push_str(&"x".repeat(100_000));
+    }
+    send(&house, &rows[..10]);
+    house.start();
+    house.wait_until("it reads", || !house.positions().is_empty());
+    thread::sleep(Duration::from_secs(2));
+    house.while_frozen(|| {
+        send(&house, &rows[10..]);
+        house.delete_before(0, 55);
+    });
+    house.wait_until("the gap", || !house.gaps().is_empty());
+    let [(0, from, 55)] = house.gaps()[..] else {
+        panic!("one gap, up to the log's start: {:?}", house.gaps())
+    };
+    assert!((10..55).contains(&from), "{from}");
+    assert_eq!(house.stop(), Some(0));
+    let covered = &covered(&house.spool())[&0];
+    assert!(covered.contains(&(0, from)), "{covered:?}");
+    let claims = covered.iter().any(|range| range.0 < 55 && range.1 > from);
+    assert!(!claims, "{covered:?}");
+}

@@ -248,7 +248,7 @@ fn a_refused_batch_goes_by_hand_without_a_process_and_now_means_now() {
         .map(|file| file.display().to_string())
         .collect();
     let early = upload(&house, &[&files[0], "--now"]);
-    assert_exit(&early, 1, &["slot is not open yet", "kept in sending/"]);
+    assert_exit(&early, 1, &["slot is not open yet", "kept in the spool"]);
     assert_eq!(
         log_rows(&house.spool(), &["rejected", "sending"]).len(),
         all.len()

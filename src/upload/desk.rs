@@ -218,7 +218,7 @@ impl Desk {
         let served = self.get(id)?;
         let place = match is_copy {
             true => "the file is where it was",
-            false => "it is kept and goes again",
+            false => "it is kept in the spool and goes again",
         };
         let waiting = |message: String| Some((State::Waiting, message));
         let (state, message) = match outcome {
