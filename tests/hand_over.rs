@@ -305,7 +305,7 @@ fn no_segment_claims_what_was_deleted_unread() {
     let mut house = House::new("gap_claimed", 1);
     house.upload_url = NOWHERE.to_owned();
     // The window is open, with rows in it, when the gap is met.
-    house.roll_after = "30s";
+    house.roll_after = "10s";
     let mut rows = rows(12, 60);
     for row in &mut rows[10..] {
         row.url.push_str(&"x".repeat(100_000));
@@ -313,7 +313,7 @@ fn no_segment_claims_what_was_deleted_unread() {
     send(&house, &rows[..10]);
     house.start();
     house.wait_until("it reads", || !house.positions().is_empty());
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(1));
     house.while_frozen(|| {
         send(&house, &rows[10..]);
         house.delete_before(0, 55);
@@ -323,6 +323,12 @@ fn no_segment_claims_what_was_deleted_unread() {
         panic!("one gap, up to the log's start: {:?}", house.gaps())
     };
     assert!((10..55).contains(&from), "{from}");
+    house.wait_until("what is left", || {
+        covered(&house.spool())
+            .values()
+            .flatten()
+            .any(|range| range.1 == 60)
+    });
     assert_eq!(house.stop(), Some(0));
     let covered = &covered(&house.spool())[&0];
     assert!(covered.contains(&(0, from)), "{covered:?}");

@@ -410,7 +410,9 @@ impl Ingest<'_> {
         metrics::gauge!("spoolhouse_spool_bytes").set(bytes as f64);
         let headroom = self.options.headroom;
         let free = self.free_bytes();
-        let pause = self.unsaved.is_some() || headroom.is_full(bytes, free, self.paused);
+        // A closed window that merely waits for its turn is no reason.
+        let is_stuck = self.unsaved.is_some() && self.retry_at.is_some();
+        let pause = is_stuck || headroom.is_full(bytes, free, self.paused);
         let Some(assignment) = &self.assignment else {
             return;
         };

@@ -315,7 +315,8 @@ impl Consumer {
         Ok(Log { start, end })
     }
 
-    /// Answers [`Event::Assigned`]: reading starts at exactly these offsets.
+    /// Answers [`Event::Assigned`]: reading starts at exactly these offsets,
+    /// whatever was paused before.
     ///
     /// # Errors
     /// The client's.
@@ -326,7 +327,10 @@ impl Consumer {
         let starts = starts
             .iter()
             .map(|(p, offset)| (*p, Offset::Offset(*offset)));
-        self.client.assign(&self.list(starts)?)
+        let list = self.list(starts)?;
+        self.client.assign(&list)?;
+        // A partition that is assigned again while paused would stay so.
+        self.client.resume(&list)
     }
 
     /// Answers [`Event::Revoked`].
