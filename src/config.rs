@@ -26,6 +26,8 @@ use sources::Sources;
 pub use sources::{KEYS, variable_of};
 use typed::Typed;
 
+use crate::upload::transport::Auth;
+
 /// The file that is read when none is named, if it exists.
 pub const DEFAULT_FILE: &str = "spoolhouse.toml";
 
@@ -107,10 +109,19 @@ pub struct Upload {
     pub user: Option<String>,
     /// The file with the user's password: readable when it was checked.
     pub password_file: Option<PathBuf>,
+    /// How user and password are sent.
+    pub auth: Auth,
+    /// Certificates of authorities to trust besides the system's, in PEM:
+    /// readable when they were checked.
+    pub ca_file: Option<PathBuf>,
     /// The expected distance between two requests that the proxy admits.
     pub interval: Duration,
     /// The largest body that the proxy admits, in bytes.
     pub max_body: u64,
+    /// The longest wait for an answer.
+    pub timeout: Duration,
+    /// How often a batch is posted that ClickHouse refuses for its data.
+    pub data_retries: u32,
     /// ClickHouse settings over those that Spoolhouse pins; an empty value
     /// removes one.
     pub settings: BTreeMap<String, String>,

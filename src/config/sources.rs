@@ -12,7 +12,7 @@ use toml::{Spanned, Table, Value};
 use super::error::{ConfigError, Origin};
 
 /// Every key, as `<section>.<name>`.
-pub const KEYS: [&str; 22] = [
+pub const KEYS: [&str; 26] = [
     "kafka.brokers",
     "kafka.topic",
     "kafka.group",
@@ -30,8 +30,12 @@ pub const KEYS: [&str; 22] = [
     "upload.table",
     "upload.user",
     "upload.password_file",
+    "upload.auth",
+    "upload.ca_file",
     "upload.interval",
     "upload.max_body",
+    "upload.timeout",
+    "upload.data_retries",
     "upload.settings",
     "observe.listen",
     "run.shutdown_after",

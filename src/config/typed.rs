@@ -10,6 +10,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use toml::Value;
 
+use crate::upload::transport::Auth;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Typed {
@@ -56,10 +58,15 @@ pub(super) struct Upload {
     pub table: String,
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
+    pub auth: Auth,
+    pub ca_file: Option<PathBuf>,
     #[serde(deserialize_with = "duration")]
     pub interval: Duration,
     #[serde(deserialize_with = "size")]
     pub max_body: u64,
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+    pub data_retries: u32,
     pub settings: BTreeMap<String, Scalar>,
 }
 
@@ -110,8 +117,12 @@ impl Default for Upload {
             table: "http_log".into(),
             user: None,
             password_file: None,
+            auth: Auth::default(),
+            ca_file: None,
             interval: Duration::from_secs(60),
             max_body: bytesize::MIB,
+            timeout: Duration::from_secs(180),
+            data_retries: 3,
             settings: BTreeMap::new(),
         }
     }

@@ -142,9 +142,14 @@ impl Outlet {
     fn find(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
         for room in [Room::Sending, Room::Batches] {
             for name in self.names(room)? {
-                if let Some(batch) = self.read(room, &name)? {
-                    return Ok(Some(batch));
+                let Some(batch) = self.read(room, &name)? else {
+                    continue;
+                };
+                if room == Room::Batches && batch.footer.settings != options.settings {
+                    self.pack_anew(&batch, options)?;
+                    return self.find(options);
                 }
+                return Ok(Some(batch));
             }
         }
         // One row that fits into no request is put aside; then the next ones.
@@ -254,10 +259,25 @@ impl Outlet {
         // it for one that may be stored.
         let mut batch = batch.clone();
         self.recall(&mut batch)?;
-        self.settled(self.split_into_parts(&batch, bytes_max))
+        let options = PackOptions {
+            bytes_max,
+            settings: batch.footer.settings.clone(),
+        };
+        self.settled(self.split_into_parts(&batch, &options))
     }
 
-    fn split_into_parts(&self, batch: &Batch, bytes_max: u64) -> io::Result<()> {
+    /// Freezes a batch that was never posted, or refused each time, as it is
+    /// configured now: the server may not know a setting that it carries.
+    fn pack_anew(&self, batch: &Batch, options: &PackOptions) -> io::Result<()> {
+        tracing::info!(
+            batch = batch.name(),
+            "packed anew with the settings that are configured now",
+        );
+        self.split_into_parts(batch, options)
+    }
+
+    fn split_into_parts(&self, batch: &Batch, options: &PackOptions) -> io::Result<()> {
+        let bytes_max = options.bytes_max;
         let rows = match read::rows(batch.bytes.clone(), schema::batch()) {
             Ok(rows) => rows,
             Err(fault) => return self.doubt(batch, &fault),
@@ -269,6 +289,7 @@ impl Outlet {
                 .max(1.0) as u64;
             let footer = |rows| BatchFooter {
                 rows,
+                settings: options.settings.clone(),
                 split_from: Some(batch.digest.clone()),
                 ..batch.footer.clone()
             };

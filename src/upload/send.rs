@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Outcome, Reason, Refusal};
+use super::codes;
 use super::desk::Desk;
 use super::forecast::{Achieved, Saved};
 use super::pacer::{PaceOptions, Pacer};
 use super::request::{self, Request, Target};
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::transport::{Transport, TransportError, TransportOptions};
 use crate::failpoint;
 use crate::spool::Outlet;
@@ -273,8 +274,7 @@ impl Sender {
                 return Some(post);
             }
             Outcome::Refused(Refusal::Operator(reason)) => {
-                post.may_be_stored |= reason.may_be_stored;
-                return Some(post);
+                return self.keep_refused(reason, post).await;
             }
             Outcome::Refused(Refusal::Data(reason)) => {
                 post.may_be_stored |= reason.may_be_stored;
@@ -305,6 +305,24 @@ impl Sender {
                 disk_trouble("putting a sent batch where it belongs", &error);
                 self.pause(DISK_RETRY, stop).await;
                 None
+            }
+        }
+    }
+
+    /// A batch that was refused each time waits in `batches/` again: should the
+    /// next start be configured otherwise, it may be packed anew.
+    async fn keep_refused(&self, reason: Reason, mut post: Post) -> Option<Post> {
+        post.may_be_stored |= reason.may_be_stored;
+        if post.may_be_stored {
+            return Some(post);
+        }
+        let mut batch = post.batch.clone();
+        let recalled = self.on_disk(move |outlet| outlet.recall(&mut batch).map(|()| batch));
+        match recalled.await {
+            Ok(batch) => Some(Post { batch, ..post }),
+            Err(error) => {
+                disk_trouble("moving a refused batch back to batches/", &error);
+                None // found again, wherever it is now
             }
         }
     }
@@ -414,6 +432,10 @@ fn tell(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pacer) {
             "unknown"
         }
         Outcome::Refused(Refusal::Operator(reason)) => {
+            if reason.code == Some(codes::UNKNOWN_SETTING) {
+                let advice = settings::advice(&reason.message, &post.batch.footer.settings);
+                tracing::error!(batch, "{advice}");
+            }
             tracing::error!(batch, attempt, %reason, "refused, and every other batch would be; the batch is kept, uploads wait until this is fixed");
             "refused_operator"
         }
