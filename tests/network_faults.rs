@@ -19,7 +19,7 @@ use support::stack::{House, stack};
 const TIMES: u32 = 2;
 
 /// Rows that a fault meets.
-const ROWS: usize = 150;
+const ROWS: usize = 80;
 
 /// What an nginx says by itself.
 fn of_nginx(status: &str) -> String {
@@ -132,12 +132,12 @@ fn show_all(house: &House, proxy: &FaultProxy, refused_is: &str) {
     for (name, fault, outcome) in &faults {
         let before = house.requests_with(outcome);
         proxy.plan(fault, TIMES);
-        let places = send(house, parts.next().unwrap());
+        send(house, parts.next().unwrap());
         done += ROWS;
         house.wait_until(name, || {
             proxy.shown() >= TIMES as usize || *outcome == "stored" && proxy.shown() > 0
         });
-        house.wait_until_drained(&places);
+        house.wait_until_stored(done);
         assert!(
             house.requests_with(outcome) > before,
             "{name}: not taken for {outcome}"
@@ -147,12 +147,12 @@ fn show_all(house: &House, proxy: &FaultProxy, refused_is: &str) {
     }
     let before = house.requests_with(refused_is);
     proxy.go_away();
-    let places = send(house, parts.next().unwrap());
+    send(house, parts.next().unwrap());
     house.wait_until("refused connections", || {
         house.requests_with(refused_is) >= before + 2.0
     });
     proxy.come_back();
-    house.wait_until_drained(&places);
+    house.wait_until_stored(all.len());
     assert_stored_once(house, &all, "refused connections");
     assert_eq!(house.stop(), Some(0));
     assert!(files_in(&house.spool(), "doubtful").is_empty());
@@ -164,6 +164,7 @@ fn whatever_happens_before_the_proxy_every_row_is_stored_once() {
     let proxy = FaultProxy::before(stack().proxy);
     let mut house = House::new("faults_before_nginx", 1);
     house.upload_url = proxy.url();
+    house.roll_after = "100ms";
     house.upload_settings = "interval = \"100ms\"\ntimeout = \"1s\"";
     show_all(&house, &proxy, "not_sent");
 }
@@ -175,6 +176,7 @@ fn whatever_happens_before_clickhouse_every_row_is_stored_once() {
     let nginx = Nginx::start("100r/s", &to);
     let mut house = House::new("faults_before_clickhouse", 1);
     house.upload_url = nginx.url();
+    house.roll_after = "100ms";
     house.upload_settings = "interval = \"100ms\"\ntimeout = \"1s\"";
     // nginx says 502 for us.
     show_all(&house, &proxy, "unknown");

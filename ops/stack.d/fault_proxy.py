@@ -155,7 +155,7 @@ class Connection:
                 writer.transport.abort()
             else:
                 # With unread data in front of it the system would reset instead.
-                asyncio.get_running_loop().call_later(0.2, writer.close)
+                asyncio.get_running_loop().call_later(0.05, writer.close)
 
 
 addons = [FaultProxy()]

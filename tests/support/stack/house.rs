@@ -504,11 +504,21 @@ impl House {
     /// Waits until all of that is committed and nothing waits in the spool.
     pub fn wait_until_drained(&self, places: &[At]) {
         self.wait_until_committed(places);
-        self.wait_until("its spool to drain", || {
-            let rooms = ["sealed", "ready", "batches", "sending"];
-            let holds = |room: &&str| !spool_files::files_in(&self.spool(), room).is_empty();
-            !rooms.iter().any(holds)
+        self.wait_until("its spool to drain", || self.is_drained());
+    }
+
+    /// Waits until its table has so many rows, and nothing waits in the spool.
+    pub fn wait_until_stored(&self, rows: usize) {
+        self.wait_until("its rows in ClickHouse", || {
+            let count = self.clickhouse("SELECT count() FROM http_log");
+            count.trim().parse::<usize>().unwrap() >= rows && self.is_drained()
         });
+    }
+
+    fn is_drained(&self) -> bool {
+        let rooms = ["sealed", "ready", "batches", "sending"];
+        let holds = |room: &&str| !spool_files::files_in(&self.spool(), room).is_empty();
+        !rooms.iter().any(holds)
     }
 
     /// Asks ClickHouse, in its database.
