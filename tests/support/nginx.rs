@@ -2,6 +2,7 @@
 #![allow(dead_code)] // every test uses its own part of it
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -72,18 +73,23 @@ impl Nginx {
         let dir = self.dir.path();
         let text = config(dir, self.address, &self.rate, location, self.is_tls);
         std::fs::write(dir.join("nginx.conf"), text).unwrap();
-        let reloads = || self.error_log().matches("reconfiguring").count();
+        // The last thing that the old worker does before it takes no more requests.
+        let reloads = || self.error_log().matches("gracefully shutting down").count();
         let before = reloads();
-        let pid = self.child.id();
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -HUP {pid}")])
-            .status();
-        assert!(sent.unwrap().success());
+        self.signal("HUP");
         let deadline = Instant::now() + Duration::from_secs(10);
         while reloads() == before {
             assert!(Instant::now() < deadline, "nginx did not reload");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {pid}")])
+            .status();
+        assert!(sent.unwrap().success());
     }
 
     /// What it complained about.
@@ -138,19 +144,25 @@ impl Line {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // Killed, it would leave its worker behind.
+        self.signal("TERM");
         let _ = self.child.wait();
     }
 }
 
 fn config(dir: &Path, address: SocketAddr, rate: &str, location: &str, is_tls: bool) -> String {
     let path = dir.display();
+    // Else the worker of a root's nginx is somebody who may not enter the directory.
+    let user = match std::fs::metadata(dir).unwrap().uid() {
+        0 => "user root;",
+        _ => "",
+    };
     let tls = match is_tls {
         true => format!("ssl; ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem"),
         false => String::new(),
     };
     format!(
-        "daemon off; master_process off; pid {path}/pid; error_log {path}/error.log notice;
+        "daemon off; {user} worker_processes 1; pid {path}/pid; error_log {path}/error.log notice;
          events {{}}
          http {{
            log_format short '$msec $request_time $upstream_status $request_uri';
