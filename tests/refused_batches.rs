@@ -199,16 +199,16 @@ fn a_view_that_throws_leaves_the_totals_behind_until_the_retry() {
 }
 
 #[test]
-fn a_body_limit_that_falls_and_rises_is_followed() {
+fn a_body_limit_that_falls_is_followed_and_one_that_rises_does_no_harm() {
     let to = format!("proxy_pass http://127.0.0.1:{};", stack().clickhouse);
     let limit = |bytes: &str| format!("client_max_body_size {bytes}; {to}");
     let nginx = Nginx::start("100r/s", &limit("24k"));
     let mut house = House::new("body_limits", 1);
     house.upload_url = nginx.url();
-    let all = rows(56, 9_000);
+    let all = rows(56, 6_000);
     house.start();
     let mut done = 0;
-    for (bytes, too_large) in [("24k", true), ("6k", true), ("64k", false), ("12k", true)] {
+    for (bytes, too_large) in [("24k", true), ("6k", true), ("64k", false)] {
         nginx.reload(&limit(bytes));
         let before = house.requests_with("too_large");
         let places = send(&house, &all[done..done + 2_000]);

@@ -42,6 +42,9 @@ fn without_file_and_environment_the_defaults_hold() {
     assert_eq!(config.upload.url.as_str(), "http://127.0.0.1:8124/");
     assert_eq!(config.upload.interval, Duration::from_secs(60));
     assert_eq!(config.upload.max_body, 1_048_576);
+    assert_eq!(config.upload.timeout, Duration::from_secs(180));
+    assert_eq!(config.upload.data_retries, 3);
+    assert_eq!(config.upload.auth, Auth::Headers);
     assert_eq!(config.observe.listen.to_string(), "127.0.0.1:9464");
 }
 
@@ -74,6 +77,9 @@ fn every_key_can_be_set_in_the_file() {
         password_file = "{0}/password"
         interval = "1m"
         max_body = "1MB"
+        timeout = "5m"
+        data_retries = 7
+        auth = "basic"
         settings = {{ async_insert = true, max_insert_threads = 2, wait_end_of_query = "" }}
         [observe]
         listen = "[::1]:80"
@@ -94,6 +100,9 @@ fn every_key_can_be_set_in_the_file() {
     assert_eq!(kafka.librdkafka["enable.partition.eof"], "true");
     assert_eq!(spool.max_bytes, 4_194_304);
     assert_eq!(upload.max_body, 1_000_000);
+    assert_eq!(upload.timeout, Duration::from_secs(300));
+    assert_eq!(upload.data_retries, 7);
+    assert_eq!(upload.auth, Auth::Basic);
     assert_eq!(upload.settings["async_insert"], "1");
     assert_eq!(upload.settings["max_insert_threads"], "2");
     assert_eq!(upload.settings["wait_end_of_query"], "");
@@ -293,6 +302,8 @@ fn a_value_out_of_range_names_key_and_range() {
         ("[spool]\nmax_bytes = \"8MiB\"", "spool.max_bytes"),
         ("[upload]\ninterval = \"0s\"", "upload.interval"),
         ("[upload]\nmax_body = \"2GiB\"", "upload.max_body"),
+        ("[upload]\ntimeout = \"1ms\"", "upload.timeout"),
+        ("[upload]\ndata_retries = 0", "upload.data_retries"),
         ("[kafka]\nbrokers = \"\"", "kafka.brokers"),
         ("[kafka]\nbrokers = \"k1:9092,:1\"", "kafka.brokers"),
         ("[kafka]\nbrokers = \"k1:port\"", "kafka.brokers"),
