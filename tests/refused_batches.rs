@@ -69,6 +69,34 @@ fn a_setting_that_the_server_does_not_know_is_named_with_its_way_out() {
 }
 
 #[test]
+fn a_setting_given_up_after_an_unknown_fate_leaves_the_batch_to_a_person() {
+    let proxy = FaultProxy::before(stack().proxy);
+    let mut house = House::new("setting_after_unknown", 1);
+    let all = rows(58, 600);
+    house.upload_url = proxy.url();
+    house.upload_settings = "interval = \"100ms\"\n[upload.settings]\nno_such_setting = 1";
+    proxy.plan(&json!({"pass": "half", "then": "reset"}), 1_000);
+    house.start();
+    let places = send(&house, &all[..300]);
+    house.wait_until_committed(&places);
+    house.wait_until("a lost request", || house.requests_with("unknown") >= 1.0);
+    house.kill();
+    proxy.let_pass();
+    house.upload_settings = "interval = \"100ms\"";
+    house.start();
+    house.wait_until("a batch in doubt", || {
+        files_in(&house.spool(), "doubtful").len() == 1
+    });
+    let places = send(&house, &all[300..]);
+    house.wait_until_drained(&places);
+    assert_eq!(house.stop(), Some(0));
+    let mut everything = log_rows(&house.spool(), &["doubtful"]);
+    everything.extend(house.stored_rows());
+    everything.sort();
+    assert_same(&everything, &stored(&all));
+}
+
+#[test]
 fn a_wrong_password_and_a_server_that_only_reads_are_waited_for() {
     const SECRET: &str = "s3cr3t-of-this-test";
     let server = OwnServer::start();

@@ -13,9 +13,9 @@ file, read when a connection begins:
            "late"     the real answer after `seconds`
            "trickle"  the real answer byte by byte, `seconds` apart
 
-Invariant: a fault is shown whole or not at all. Each is written down, by its
-plan's name and one to a line, when it has been shown: a test that saw no fault
-has shown nothing.
+Invariant: each fault that is shown is written down, by its plan's name and one to
+a line, when the client is about to feel it: a test that saw no fault has shown
+nothing.
 """
 
 import asyncio
@@ -104,23 +104,17 @@ class Connection:
         if self.over:
             return b""
         then = self.plan["then"]
-        if then == "late":
-            self.over = True
-            await asyncio.sleep(self.plan["seconds"])
-            self.over = False
-            self.plan = {**self.plan, "seconds": 0}
+        if then in ("late", "trickle"):
             if not self.answered:
                 self.shown()
-            self.answered += len(content)
-            return content
-        if then == "trickle":
-            for byte in content:
-                self.write(bytes([byte]))
+            if then == "trickle":
+                for byte in content:
+                    self.write(bytes([byte]))
+                    await asyncio.sleep(self.plan["seconds"])
+            elif not self.answered:
                 await asyncio.sleep(self.plan["seconds"])
-            if not self.answered:
-                self.shown()
             self.answered += len(content)
-            return b""
+            return b"" if then == "trickle" else content
         if then == "cut" and self.answered + len(content) < self.plan["at"]:
             self.answered += len(content)
             return content

@@ -4,6 +4,19 @@ use std::time::Duration;
 
 use super::*;
 
+/// A certificate that nobody uses.
+const AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBbzCCARWgAwIBAgIURLZlAkKBgi4ctcXUNPxx/7JI/rwwCgYIKoZIzj0EAwIw\n\
+DDEKMAgGA1UEAwwBeDAgFw0yNjExMjMwNTIzMTVaGA8yMTI2MTAzMDA1MjMxNVow\n\
+DDEKMAgGA1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABKKiiUDPsNRf\n\
+yOvj5D/nJsRe4lvksgVGAmonyzSQpcICDsdBxhZaeMJV3Ps/ntA9dTIBZFw/0WjF\n\
+77UodVtX/e6jUzBRMB0GA1UdDgQWBBQKJezVfLE4UGMg6/jyPZm6tY0TTDAfBgNV\n\
+HSMEGDAWgBQKJezVfLE4UGMg6/jyPZm6tY0TTDAPBgNVHRMBAf8EBTADAQH/MAoG\n\
+CCqGSM49BAMCA0gAMEUCIQDEpbVWInGIwmcV2cIhBjKSag9WPeO+/bQotzD77lHX\n\
+AQIgaoH0X+HCVPDuU/wVRT6CaN/wsUMNwOjicQOWGzyVLGY=\n\
+-----END CERTIFICATE-----\n\n";
+
 fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs
         .iter()
@@ -53,6 +66,7 @@ fn every_key_can_be_set_in_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let password = dir.path().join("password");
     std::fs::write(&password, "secret\n").unwrap();
+    std::fs::write(dir.path().join("ca.pem"), AUTHORITY).unwrap();
     let text = format!(
         r#"
         [kafka]
@@ -80,6 +94,7 @@ fn every_key_can_be_set_in_the_file() {
         timeout = "5m"
         data_retries = 7
         auth = "basic"
+        ca_file = "{0}/ca.pem"
         settings = {{ async_insert = true, max_insert_threads = 2, wait_end_of_query = "" }}
         [observe]
         listen = "[::1]:80"

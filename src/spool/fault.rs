@@ -93,6 +93,11 @@ pub enum Fault {
         "it may be stored already, so it can't be split, and the proxy's body limit no longer admits it: raise client_max_body_size, or look in ClickHouse whether its rows are there"
     )]
     TooLargeAfterUnknown,
+    /// The server knows a setting no longer that the batch was posted with.
+    #[error(
+        "it may be stored already under settings that the server does not know now: upload.url may lead to another server than then; look in ClickHouse whether its rows are there"
+    )]
+    SettingAfterUnknown,
 }
 
 impl Fault {

@@ -4,8 +4,9 @@
 //! A batch is in `sending/` before its first byte leaves and is removed only on
 //! [`Outcome::Stored`]. Trouble is tried again for as long as it takes; the only
 //! ways out for a batch are stored, rejected (the data), split (the limit) and
-//! doubtful (a limit that fell after an attempt of unknown fate). What a person
-//! asks for at the command line goes the same way, before what is merely next.
+//! doubtful (a limit that fell, or settings that were given up, after an attempt
+//! of unknown fate). What a person asks for at the command line goes the same way,
+//! before what is merely next.
 
 mod requested;
 
@@ -272,6 +273,15 @@ impl Sender {
             Outcome::Unknown(reason) => {
                 post.may_be_stored |= reason.may_be_stored;
                 return Some(post);
+            }
+            // Under other settings it could be stored twice, under these never.
+            Outcome::Refused(Refusal::Operator(reason))
+                if post.may_be_stored
+                    && reason.code == Some(codes::UNKNOWN_SETTING)
+                    && batch.footer.settings != self.options.settings =>
+            {
+                self.on_disk(move |outlet| outlet.doubt(&batch, &Fault::SettingAfterUnknown))
+                    .await
             }
             Outcome::Refused(Refusal::Operator(reason)) => {
                 return self.keep_refused(reason, post).await;
