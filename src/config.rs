@@ -27,6 +27,7 @@ pub use sources::{KEYS, variable_of};
 use typed::Typed;
 
 use crate::spool::batch::recipe::Encoding;
+use crate::upload::transport::Auth;
 
 /// The file that is read when none is named, if it exists.
 pub const DEFAULT_FILE: &str = "spoolhouse.toml";
@@ -109,6 +110,11 @@ pub struct Upload {
     pub user: Option<String>,
     /// The file with the user's password: readable when it was checked.
     pub password_file: Option<PathBuf>,
+    /// How user and password are sent.
+    pub auth: Auth,
+    /// Certificates of authorities to trust besides the system's, in PEM:
+    /// readable when they were checked.
+    pub ca_file: Option<PathBuf>,
     /// The expected distance between two requests that the proxy admits.
     pub interval: Duration,
     /// The largest body that the proxy admits, in bytes.
@@ -117,6 +123,10 @@ pub struct Upload {
     pub encoding: Encoding,
     /// CPU time that packing may take, in parts of a million of one core.
     pub pack_effort_ppm: u32,
+    /// The longest wait for an answer.
+    pub timeout: Duration,
+    /// How often a batch is posted that ClickHouse refuses for its data.
+    pub data_retries: u32,
     /// ClickHouse settings over those that Spoolhouse pins; an empty value
     /// removes one.
     pub settings: BTreeMap<String, String>,

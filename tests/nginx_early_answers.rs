@@ -86,6 +86,20 @@ async fn a_body_of_one_mib_passes_and_the_next_is_throttled_every_time() {
 }
 
 #[tokio::test]
+async fn how_long_a_proxy_asks_to_wait_is_read_from_its_refusal() {
+    let location = format!(
+        "add_header Retry-After 7 always; proxy_pass http://{};",
+        clickhouse()
+    );
+    let nginx = Nginx::start("1r/m", &location);
+    let transport = transport();
+    transport.post(&request(nginx.address), body(100)).await;
+    let refused = transport.post(&request(nginx.address), body(100)).await;
+    let retry_after = Some(Duration::from_secs(7));
+    assert_eq!(refused, Outcome::Throttled { retry_after });
+}
+
+#[tokio::test]
 async fn a_body_over_the_limit_is_too_large_every_time_and_uses_no_slot() {
     let nginx = Nginx::start("1r/m", &format!("proxy_pass http://{};", clickhouse()));
     let transport = transport();

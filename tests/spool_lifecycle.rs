@@ -313,3 +313,45 @@ fn a_bad_file_is_set_aside_and_the_rest_goes_on() {
     }
     assert!(aside.contains(&"notes.txt".to_owned()), "{aside:?}");
 }
+
+#[test]
+fn other_settings_freeze_anew_what_was_refused_and_nothing_that_may_be_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let spool = Spool::open(dir.path()).unwrap();
+        (Intake::new(spool.clone()), Outlet::new(spool))
+    };
+    let (before, after) = (
+        pack(1 << 20),
+        PackOptions {
+            settings: [("async_insert".to_owned(), "1".to_owned())].into(),
+            ..pack(1 << 20)
+        },
+    );
+    let (intake, outlet) = open();
+    seal(&intake, 0..500);
+    let mut refused = outlet.next(&before).unwrap().unwrap();
+    outlet.begin(&mut refused).unwrap();
+    outlet.recall(&mut refused).unwrap();
+    assert_eq!(names_in(dir.path(), "batches"), [refused.name()]);
+    drop((intake, outlet));
+
+    let (intake, outlet) = open();
+    let mut anew = outlet.next(&after).unwrap().unwrap();
+    assert_eq!(anew.footer.settings, after.settings);
+    assert_ne!(
+        anew.digest, refused.digest,
+        "another file has another token"
+    );
+    assert_eq!(names_in(dir.path(), "batches"), [anew.name()]);
+    let mut ids = BTreeMap::new();
+    count_ids(&anew.bytes, &mut ids);
+    assert!(ids.len() == 500 && ids.values().all(|times| *times == 1));
+    outlet.begin(&mut anew).unwrap();
+    drop((intake, outlet));
+
+    let (_, outlet) = open();
+    let posted = outlet.next(&before).unwrap().unwrap();
+    assert_eq!(posted.digest, anew.digest, "its fate is unknown");
+    assert!(posted.fate_unknown);
+}

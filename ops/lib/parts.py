@@ -42,6 +42,7 @@ class Settings:
     proxy_rate: str
     proxy_body: str
     clickhouse_port: int
+    clickhouse_users: str  # a file; without one nobody is authenticated
     metrics_port: int  # of the spoolhouse that a trial runs on the stack
 
     @classmethod
@@ -64,6 +65,7 @@ class Settings:
             proxy_rate=env.get("PROXY_RATE") or "1r/m",
             proxy_body=env.get("PROXY_BODY") or "",
             clickhouse_port=number("CLICKHOUSE_PORT", 8123),
+            clickhouse_users=env.get("CLICKHOUSE_USERS") or "",
             metrics_port=number("METRICS_PORT", 9464),
         )
 
@@ -188,7 +190,8 @@ class ClickHouseFront(Part):
         data = self.settings.dir / "clickhouse"
         python = str(TOOLS / "venv/bin/python")
         front = str(TEMPLATES / "clickhouse_front.py")
-        return [python, front, "--port", str(self.port), "--data", str(data)]
+        users = ["--users", self.settings.clickhouse_users] if self.settings.clickhouse_users else []
+        return [python, front, "--port", str(self.port), "--data", str(data), *users]
 
     def ready(self):
         return ClickHouse(self.port).answers()

@@ -26,6 +26,7 @@ environment (defaults in brackets; give the same to every command of a stack):
   STACK_DIR                 data, logs and pid files [target/stack]
   KAFKA_PORT                [9092]; the controller takes KAFKA_CONTROLLER_PORT [KAFKA_PORT + 1]
   CLICKHOUSE_PORT           [8123]
+  CLICKHOUSE_USERS          JSON file of who may ask it, and how [everybody, everything]
   PROXY_PORT                [8124]
   KAFKA_PARTITIONS          of http_log, when it is created [6]
   KAFKA_RETENTION_MS        how long Kafka keeps data, at least [60000]

@@ -8,7 +8,8 @@ only when its whole request body has arrived. The answer is complete before
 its first byte leaves.
 
 Where it differs from a real server (see ops/stack.d/compare_front):
-  - Nobody is authenticated: user, password and session parameters are ignored.
+  - Nobody is authenticated unless a file of users is given (--users); there are no
+    grants, only `readonly`, and session parameters are ignored.
   - Every answer behaves like wait_end_of_query=1, so an exception never follows
     a 200, and it has a Content-Length where the server sends chunks.
   - A query is not cancelled, timed out or limited in concurrency by the front;
@@ -31,6 +32,7 @@ Where it differs from a real server (see ops/stack.d/compare_front):
 """
 
 import argparse
+import base64
 import json
 import os
 import re
@@ -161,11 +163,45 @@ def quote_name(text):
     return "`" + text.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
+class Users:
+    """Who may ask, and how: {"name": {"password": "...", "readonly": true}} in a file, read at each request.
+
+    Without a file everybody may ask everything, as the user `default` without a password.
+    """
+
+    def __init__(self, path):
+        self.path = path
+
+    def admit(self, name, password):
+        """Whether `name` may only read; Refusal for a stranger or a wrong password."""
+        if self.path is None:
+            return False
+        with open(self.path) as file:
+            user = json.load(file).get(name)
+        if user is None or user.get("password", "") != password:
+            raise Refusal(
+                f"Code: 516. DB::Exception: {name}: Authentication failed: password is incorrect, "
+                "or there is no user with such name. (AUTHENTICATION_FAILED)"
+            )
+        return user.get("readonly", False)
+
+
+def identity(headers, own):
+    """User and password of a request: ClickHouse's headers, else HTTP's basic authentication, else parameters."""
+    if "X-ClickHouse-User" in headers:
+        return headers["X-ClickHouse-User"], headers.get("X-ClickHouse-Key", "")
+    scheme, _, code = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        name, _, password = base64.b64decode(code).decode(errors="replace").partition(":")
+        return name, password
+    return own.get("user", "default"), own.get("password", "")
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # headers and body leave together
     timeout = 300  # an idle or stalled client does not hold a thread for ever
-    engine = None  # set by main
+    engine = users = None  # set by main
 
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
@@ -210,11 +246,12 @@ class Handler(BaseHTTPRequestHandler):
         sql, data = split_insert(own.get("query", "").encode(), body)
         shown = (sql["head"] + b" FORMAT " + sql["format"] if data is not None else sql).decode(errors="replace")
         try:
+            readonly = self.users.admit(*identity(self.headers, own))
             if encoding and (data is None or encoding not in COMPRESSION):
                 raise Refusal(f"Code: 48. DB::Exception: Content-Encoding {encoding} of this body. (NOT_IMPLEMENTED)")
             if not shown.strip():
                 raise Refusal("Code: 62. DB::Exception: Syntax error: failed at position 1: Empty query. (SYNTAX_ERROR)")
-            if self.command == "GET" and WRITE.match(shown):
+            if (readonly or self.command == "GET") and WRITE.match(shown):
                 raise Refusal("Code: 164. DB::Exception: Cannot execute query in readonly mode. (READONLY)")
             result = self.engine.query(
                 sql if data is not None else shown, data, COMPRESSION.get(encoding),
@@ -278,12 +315,14 @@ def main():
     parser = argparse.ArgumentParser(description="HTTP front on the ClickHouse engine; one per data directory.")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", required=True, help="the engine's data directory")
+    parser.add_argument("--users", help="who may ask: a JSON file, read at each request; without it everybody")
     arguments = parser.parse_args()
     incoming = os.path.join(arguments.data, "incoming")
     os.makedirs(incoming, exist_ok=True)
     for left_over in os.listdir(incoming):  # bodies of a front that was killed; never half inserted
         os.unlink(os.path.join(incoming, left_over))
     Handler.engine = Engine(os.path.join(arguments.data, "data"), incoming)
+    Handler.users = Users(arguments.users)
     ThreadingHTTPServer.daemon_threads = True
     ThreadingHTTPServer.request_queue_size = 128
     server = ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler)

@@ -31,9 +31,6 @@ const UNDECODABLE_SHARE: u64 = 4;
 /// How often the age of undecodable messages is looked at.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
-/// How often a batch is posted that ClickHouse refuses for its data.
-const DATA_ATTEMPTS_MAX: u32 = 3;
-
 /// Arguments of `spoolhouse run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -203,9 +200,12 @@ pub(super) fn upload_options(config: &Config) -> send::Options {
         transport: transport::TransportOptions {
             user: upload.user.clone(),
             password_file: upload.password_file.clone(),
+            auth: upload.auth,
+            ca_file: upload.ca_file.clone(),
+            timeout: upload.timeout,
             ..transport::TransportOptions::default()
         },
-        data_attempts_max: DATA_ATTEMPTS_MAX,
+        data_attempts_max: upload.data_retries,
     }
 }
 

@@ -12,7 +12,7 @@ use toml::{Spanned, Table, Value};
 use super::error::{ConfigError, Origin};
 
 /// Every key, as `<section>.<name>`.
-pub const KEYS: [&str; 24] = [
+pub const KEYS: [&str; 28] = [
     "kafka.brokers",
     "kafka.topic",
     "kafka.group",
@@ -30,10 +30,14 @@ pub const KEYS: [&str; 24] = [
     "upload.table",
     "upload.user",
     "upload.password_file",
+    "upload.auth",
+    "upload.ca_file",
     "upload.interval",
     "upload.max_body",
     "upload.encoding",
     "upload.pack_effort",
+    "upload.timeout",
+    "upload.data_retries",
     "upload.settings",
     "observe.listen",
     "run.shutdown_after",

@@ -5,6 +5,19 @@ use std::time::Duration;
 use super::*;
 use crate::spool::batch::recipe::Encoding;
 
+/// A certificate that nobody uses.
+const AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBbzCCARWgAwIBAgIURLZlAkKBgi4ctcXUNPxx/7JI/rwwCgYIKoZIzj0EAwIw\n\
+DDEKMAgGA1UEAwwBeDAgFw0yNjExMjMwNTIzMTVaGA8yMTI2MTAzMDA1MjMxNVow\n\
+DDEKMAgGA1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABKKiiUDPsNRf\n\
+yOvj5D/nJsRe4lvksgVGAmonyzSQpcICDsdBxhZaeMJV3Ps/ntA9dTIBZFw/0WjF\n\
+77UodVtX/e6jUzBRMB0GA1UdDgQWBBQKJezVfLE4UGMg6/jyPZm6tY0TTDAfBgNV\n\
+HSMEGDAWgBQKJezVfLE4UGMg6/jyPZm6tY0TTDAPBgNVHRMBAf8EBTADAQH/MAoG\n\
+CCqGSM49BAMCA0gAMEUCIQDEpbVWInGIwmcV2cIhBjKSag9WPeO+/bQotzD77lHX\n\
+AQIgaoH0X+HCVPDuU/wVRT6CaN/wsUMNwOjicQOWGzyVLGY=\n\
+-----END CERTIFICATE-----\n\n";
+
 fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs
         .iter()
@@ -45,6 +58,9 @@ fn without_file_and_environment_the_defaults_hold() {
     assert_eq!(config.upload.max_body, 1_048_576);
     assert_eq!(config.upload.encoding, Encoding::Compact);
     assert_eq!(config.upload.pack_effort_ppm, 20_000);
+    assert_eq!(config.upload.timeout, Duration::from_secs(180));
+    assert_eq!(config.upload.data_retries, 3);
+    assert_eq!(config.upload.auth, Auth::Headers);
     assert_eq!(config.observe.listen.to_string(), "127.0.0.1:9464");
 }
 
@@ -53,6 +69,7 @@ fn every_key_can_be_set_in_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let password = dir.path().join("password");
     std::fs::write(&password, "secret\n").unwrap();
+    std::fs::write(dir.path().join("ca.pem"), AUTHORITY).unwrap();
     let text = format!(
         r#"
         [kafka]
@@ -79,6 +96,10 @@ fn every_key_can_be_set_in_the_file() {
         max_body = "1MB"
         encoding = "compatible"
         pack_effort = "0.5%"
+        timeout = "5m"
+        data_retries = 7
+        auth = "basic"
+        ca_file = "{0}/ca.pem"
         settings = {{ async_insert = true, max_insert_threads = 2, wait_end_of_query = "" }}
         [observe]
         listen = "[::1]:80"
@@ -101,6 +122,9 @@ fn every_key_can_be_set_in_the_file() {
     assert_eq!(upload.max_body, 1_000_000);
     assert_eq!(upload.encoding, Encoding::Compatible);
     assert_eq!(upload.pack_effort_ppm, 5_000);
+    assert_eq!(upload.timeout, Duration::from_secs(300));
+    assert_eq!(upload.data_retries, 7);
+    assert_eq!(upload.auth, Auth::Basic);
     assert_eq!(upload.settings["async_insert"], "1");
     assert_eq!(upload.settings["max_insert_threads"], "2");
     assert_eq!(upload.settings["wait_end_of_query"], "");
@@ -305,6 +329,8 @@ fn a_value_out_of_range_names_key_and_range() {
         ("[spool]\nmax_bytes = \"8MiB\"", "spool.max_bytes"),
         ("[upload]\ninterval = \"0s\"", "upload.interval"),
         ("[upload]\nmax_body = \"2GiB\"", "upload.max_body"),
+        ("[upload]\ntimeout = \"1ms\"", "upload.timeout"),
+        ("[upload]\ndata_retries = 0", "upload.data_retries"),
         ("[kafka]\nbrokers = \"\"", "kafka.brokers"),
         ("[kafka]\nbrokers = \"k1:9092,:1\"", "kafka.brokers"),
         ("[kafka]\nbrokers = \"k1:port\"", "kafka.brokers"),

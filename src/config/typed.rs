@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Value;
 
 use crate::spool::batch::recipe::Encoding;
+use crate::upload::transport::Auth;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -58,6 +59,8 @@ pub(super) struct Upload {
     pub table: String,
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
+    pub auth: Auth,
+    pub ca_file: Option<PathBuf>,
     #[serde(deserialize_with = "duration")]
     pub interval: Duration,
     #[serde(deserialize_with = "size")]
@@ -65,6 +68,9 @@ pub(super) struct Upload {
     pub encoding: Encoding,
     #[serde(rename = "pack_effort", deserialize_with = "percent")]
     pub pack_effort_ppm: u32,
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+    pub data_retries: u32,
     pub settings: BTreeMap<String, Scalar>,
 }
 
@@ -115,10 +121,14 @@ impl Default for Upload {
             table: "http_log".into(),
             user: None,
             password_file: None,
+            auth: Auth::default(),
+            ca_file: None,
             interval: Duration::from_secs(60),
             max_body: bytesize::MIB,
             encoding: Encoding::default(),
             pack_effort_ppm: 20_000,
+            timeout: Duration::from_secs(180),
+            data_retries: 3,
             settings: BTreeMap::new(),
         }
     }

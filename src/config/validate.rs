@@ -15,7 +15,7 @@ use super::sources::{LIBRDKAFKA, SETTINGS};
 use super::typed::{self, Scalar, Typed};
 use super::{Config, Kafka, Observe, Run, Spool, Upload};
 use crate::ingest::kafka::PINNED;
-use crate::upload::settings;
+use crate::upload::{settings, transport};
 
 /// The age a segment may reach. Kafka may keep its data for a minute only, and
 /// what is not sealed is not yet safe.
@@ -35,6 +35,11 @@ const SHUTDOWN_AFTER: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
 /// The size of a request's body, in bytes.
 const MAX_BODY: RangeInclusive<u64> = bytesize::KIB..=bytesize::GIB;
+/// How long an answer may take. The proxy's own 504 should come first, after 60 s
+/// in a stock nginx; a shorter wait is for a proxy that gives up earlier.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// How often a batch is posted that is refused for its data.
+const DATA_RETRIES: RangeInclusive<u32> = 1..=1_000;
 /// Longest name of a topic, and of a static member, that Kafka accepts.
 const KAFKA_NAME_CHARS_MAX: usize = 249;
 
@@ -242,6 +247,16 @@ fn upload(typed: typed::Upload, blame: &Blame<'_>) -> Result<Upload, ConfigError
             )
         })?;
     }
+    if let Some(file) = &typed.ca_file {
+        certificates(file).map_err(|problem| blame.at("upload.ca_file", problem))?;
+    }
+    blame.within("upload.timeout", &typed.timeout, TIMEOUT, show_duration)?;
+    blame.within(
+        "upload.data_retries",
+        &typed.data_retries,
+        DATA_RETRIES,
+        u32::to_string,
+    )?;
     blame.within("upload.interval", &typed.interval, INTERVAL, show_duration)?;
     blame.within("upload.max_body", &typed.max_body, MAX_BODY, show_size)?;
     let mut overrides = BTreeMap::new();
@@ -260,12 +275,23 @@ fn upload(typed: typed::Upload, blame: &Blame<'_>) -> Result<Upload, ConfigError
         table: typed.table,
         user: typed.user,
         password_file: typed.password_file,
+        auth: typed.auth,
+        ca_file: typed.ca_file,
         interval: typed.interval,
         max_body: typed.max_body,
         encoding: typed.encoding,
         pack_effort_ppm: typed.pack_effort_ppm,
+        timeout: typed.timeout,
+        data_retries: typed.data_retries,
         settings: overrides,
     })
+}
+
+/// Whether a file holds certificates, and nothing that only looks like them.
+fn certificates(file: &Path) -> Result<(), String> {
+    transport::certificates(file)
+        .map(|_| ())
+        .map_err(|error| error.to_string())
 }
 
 /// The URL, which is never shown: it could hold a password.

@@ -98,6 +98,11 @@ pub enum Fault {
         "it may be stored already, so it can't be packed anew under upload.encoding as it is configured now, and the server can't read it as it is: look in ClickHouse whether its rows are there"
     )]
     UnreadAfterUnknown,
+    /// The server knows a setting no longer that the batch was posted with.
+    #[error(
+        "it may be stored already under settings that the server does not know now: upload.url may lead to another server than then; look in ClickHouse whether its rows are there"
+    )]
+    SettingAfterUnknown,
 }
 
 impl Fault {

@@ -163,7 +163,9 @@ impl Outlet {
                 let Some(batch) = self.read(room, &name)? else {
                     continue;
                 };
-                if room == Room::Batches && batch.footer.encoding != options.encoding {
+                let as_configured = batch.footer.encoding == options.encoding
+                    && batch.footer.settings == options.settings;
+                if room == Room::Batches && !as_configured {
                     self.pack_anew(&batch, options)?;
                     return self.find(options);
                 }
@@ -280,19 +282,20 @@ impl Outlet {
         let options = PackOptions {
             bytes_max,
             encoding: batch.footer.encoding,
+            settings: batch.footer.settings.clone(),
             ..PackOptions::default()
         };
         self.settled(self.split_into_parts(&batch, &options))
     }
 
-    /// Encodes a batch that was never posted, or refused each time, as it is
-    /// configured now: a server that could not read it was given the other
-    /// encoding.
+    /// Freezes a batch that was never posted, or refused each time, as it is
+    /// configured now: the server may not know a setting that it carries, or not
+    /// read its encoding.
     fn pack_anew(&self, batch: &Batch, options: &PackOptions) -> io::Result<()> {
         tracing::info!(
             batch = batch.name(),
             encoding = ?options.encoding,
-            "packed anew in the encoding that is configured now",
+            "packed anew with the settings and the encoding that are configured now",
         );
         self.split_into_parts(batch, options)
     }
@@ -312,6 +315,7 @@ impl Outlet {
             let footer = |rows| BatchFooter {
                 rows,
                 encoding: options.encoding,
+                settings: options.settings.clone(),
                 split_from: Some(batch.digest.clone()),
                 ..batch.footer.clone()
             };

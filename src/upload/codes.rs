@@ -68,6 +68,9 @@ const fn data(number: u16, name: &'static str) -> Code {
     }
 }
 
+/// A setting newer than the server.
+pub const UNKNOWN_SETTING: u16 = 115;
+
 /// All codes with a meaning of their own, by number.
 pub const CODES: &[Code] = &[
     // A body that arrived cut: the bytes on disk are whole, so post them again.
@@ -105,8 +108,7 @@ pub const CODES: &[Code] = &[
     transient(95, "CANNOT_READ_FROM_SOCKET"),
     transient(96, "CANNOT_WRITE_TO_SOCKET"),
     transient(107, "FILE_DOESNT_EXIST"),
-    // A setting newer than the server: `[upload.settings] name = ""` removes it.
-    at_the_door(115, "UNKNOWN_SETTING"),
+    at_the_door(UNKNOWN_SETTING, "UNKNOWN_SETTING"),
     data(117, "INCORRECT_DATA"),
     operator(122, "INCOMPATIBLE_COLUMNS"),
     data(128, "TOO_LARGE_ARRAY_SIZE"),

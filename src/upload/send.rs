@@ -4,9 +4,9 @@
 //! A batch is in `sending/` before its first byte leaves and is removed only on
 //! [`Outcome::Stored`]. Trouble is tried again for as long as it takes; the only
 //! ways out for a batch are stored, rejected (the data), split (the limit) and
-//! doubtful (a limit that fell, or an encoding that the server can't read, after
-//! an attempt of unknown fate). What a person asks for at the command line goes
-//! the same way, before what is merely next.
+//! doubtful (a limit that fell, an encoding that the server can't read, or settings
+//! that were given up, after an attempt of unknown fate). What a person asks for at
+//! the command line goes the same way, before what is merely next.
 
 mod requested;
 
@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Outcome, Reason, Refusal};
+use super::codes;
 use super::desk::Desk;
 use super::forecast::{Achieved, Saved};
 use super::pacer::{PaceOptions, Pacer};
 use super::request::{self, Request, Target};
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::transport::{Transport, TransportError, TransportOptions};
 use crate::failpoint;
 use crate::spool::Outlet;
@@ -281,6 +282,15 @@ impl Sender {
                 post.may_be_stored |= reason.may_be_stored;
                 return Some(post);
             }
+            // Under other settings it could be stored twice, under these never.
+            Outcome::Refused(Refusal::Operator(reason))
+                if post.may_be_stored
+                    && reason.code == Some(codes::UNKNOWN_SETTING)
+                    && batch.footer.settings != self.options.settings =>
+            {
+                self.on_disk(move |outlet| outlet.doubt(&batch, &Fault::SettingAfterUnknown))
+                    .await
+            }
             Outcome::Refused(Refusal::Format(_))
                 if post.may_be_stored && self.options.encoding != batch.footer.encoding =>
             {
@@ -449,6 +459,10 @@ fn tell(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pacer) {
             "unknown"
         }
         Outcome::Refused(Refusal::Operator(reason)) => {
+            if reason.code == Some(codes::UNKNOWN_SETTING) {
+                let advice = settings::advice(&reason.message, &post.batch.footer.settings);
+                tracing::error!(batch, "{advice}");
+            }
             tracing::error!(batch, attempt, %reason, "refused, and every other batch would be; the batch is kept, uploads wait until this is fixed");
             "refused_operator"
         }

@@ -76,6 +76,9 @@ pub const PINNED: [Pinned; 10] = [
     },
 ];
 
+/// The parameter that carries the identity of a batch.
+const TOKEN: &str = "insert_deduplication_token";
+
 /// URL parameters that are Spoolhouse's own. As a "setting" they would replace
 /// the statement, the identity of a batch or the way it is read.
 const RESERVED: [&str; 14] = [
@@ -85,7 +88,7 @@ const RESERVED: [&str; 14] = [
     "decompress",
     "default_format",
     "insert_deduplicate",
-    "insert_deduplication_token",
+    TOKEN,
     "param",
     "password",
     "query",
@@ -136,6 +139,33 @@ pub fn effective(overrides: &Settings) -> Settings {
     settings
 }
 
+/// What an operator can do about a server that does not know a setting: how to
+/// remove it, and what goes with it. `message` is the server's; a name in there
+/// is only advice, never a decision.
+pub fn advice(message: &str, frozen: &Settings) -> String {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words: Vec<&str> = message.split(|c| !word(c)).collect();
+    if words.contains(&TOKEN) {
+        return format!(
+            "the server does not know {TOKEN}, without which a retry would duplicate: it is older \
+             than 22.2 and can't be used; set upload.url to a newer one and start again"
+        );
+    }
+    let Some(name) = words.into_iter().find(|word| frozen.contains_key(*word)) else {
+        return "the server does not know a setting: remove it by an empty value in \
+                [upload.settings] and start again"
+            .to_owned();
+    };
+    let pinned = PINNED.iter().find(|pinned| pinned.name == name);
+    let without = pinned.map_or_else(String::new, |pinned| {
+        format!("; without it: {}", pinned.without)
+    });
+    format!(
+        "the server does not know the setting {name}: write {name} = \"\" in [upload.settings] \
+         to remove it, and start again{without}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +211,26 @@ mod tests {
             assert_eq!(check_name(name), Err(SettingError::NotAName), "{name}");
         }
         assert_eq!(check_name("async_insert"), Ok(()));
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named_with_its_way_out_and_its_price() {
+        let frozen = effective(&table(&[("my_own_setting", "1")]));
+        // As 26.9 and as 18.16 say it.
+        let new = advice(
+            "Setting input_format_parquet_preserve_order is neither a builtin setting nor",
+            &frozen,
+        );
+        assert!(
+            new.contains("input_format_parquet_preserve_order = \"\" in [upload.settings]"),
+            "{new}"
+        );
+        assert!(new.contains("a retry may duplicate"), "{new}");
+        let own = advice("Unknown setting my_own_setting, e.what() =", &frozen);
+        assert!(own.contains("my_own_setting = \"\""), "{own}");
+        assert!(!own.contains("without it"), "{own}");
+        let token = advice("Unknown setting insert_deduplication_token", &frozen);
+        assert!(token.contains("older than 22.2"), "{token}");
+        assert!(advice("no name at all", &frozen).contains("[upload.settings]"));
     }
 }

@@ -9,18 +9,31 @@
 //! corrected file heals without a restart, and are never logged.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, redirect, retry};
+use reqwest::{Certificate, Client, RequestBuilder, redirect, retry};
+use serde::Deserialize;
 
 use super::answer::{Answer, Outcome, Reason, classify};
 use super::request::Request;
 
 /// Bytes of an answer's body that are kept; an insert's should be empty.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How user and password are sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// In ClickHouse's own headers. A proxy passes them on and never takes them
+    /// for its own.
+    #[default]
+    Headers,
+    /// As HTTP's basic authentication, for a proxy that asks for it.
+    Basic,
+}
 
 /// How to reach the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +42,10 @@ pub struct TransportOptions {
     pub user: Option<String>,
     /// The file with the user's password. Trailing line ends don't count.
     pub password_file: Option<PathBuf>,
+    /// How both are sent.
+    pub auth: Auth,
+    /// Certificates of authorities to trust besides the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
     /// Longest wait for name resolution, connection and TLS handshake.
     pub connect_timeout: Duration,
     /// Longest time from the start of a post to the end of its answer. Above
@@ -41,16 +58,46 @@ impl Default for TransportOptions {
         TransportOptions {
             user: None,
             password_file: None,
+            auth: Auth::default(),
+            ca_file: None,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(180),
         }
     }
 }
 
-/// The HTTP client could not be set up, for example without any root certificate.
+/// The HTTP client could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("can't set up the HTTP client")]
-pub struct TransportError(#[from] reqwest::Error);
+pub enum TransportError {
+    /// For example without any root certificate.
+    #[error("can't set up the HTTP client")]
+    Client(#[from] reqwest::Error),
+    /// The file with the certificates can't be used.
+    #[error("can't use the certificates in {file}: {problem}")]
+    Certificates {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        problem: String,
+    },
+}
+
+/// The certificates of a PEM file; there is at least one.
+///
+/// # Errors
+/// When it can't be read, or holds none.
+pub fn certificates(file: &Path) -> Result<Vec<Certificate>, TransportError> {
+    let blame = |problem: String| TransportError::Certificates {
+        file: file.to_owned(),
+        problem,
+    };
+    let pem = std::fs::read(file).map_err(|error| blame(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| blame(chain(error)))?;
+    if found.is_empty() {
+        return Err(blame("it holds no certificate in PEM".to_owned()));
+    }
+    Ok(found)
+}
 
 /// Posts batches, one connection each. Holds no secret, only the name of the
 /// file with it.
@@ -64,7 +111,8 @@ impl Transport {
     /// A transport to a target that speaks `https` if `tls`, else plain `http`.
     ///
     /// # Errors
-    /// With `tls`, when the system has no root certificates.
+    /// With `tls`, when the system has no root certificates, or those of the
+    /// options can't be used.
     pub fn new(options: TransportOptions, tls: bool) -> Result<Self, TransportError> {
         // Fails when one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -80,6 +128,8 @@ impl Transport {
         if !tls {
             // A container without certificates can still post to plain HTTP.
             builder = builder.tls_certs_only([]);
+        } else if let Some(file) = &options.ca_file {
+            builder = builder.tls_certs_merge(certificates(file)?);
         }
         Ok(Transport {
             client: builder.build()?,
@@ -90,20 +140,15 @@ impl Transport {
     /// Posts `body` and says what became of it. Takes at most the time-outs of
     /// the options.
     pub async fn post(&self, request: &Request, body: Bytes) -> Outcome {
-        let mut post = self
+        let post = self
             .client
             .post(request.url.clone())
             .header(CONTENT_TYPE, "application/vnd.apache.parquet")
             .body(body);
-        match self.credentials() {
-            Ok(None) => {}
-            Ok(Some((user, password))) => {
-                post = post
-                    .header("X-ClickHouse-User", user)
-                    .header("X-ClickHouse-Key", password);
-            }
+        let post = match self.identify(post) {
+            Ok(post) => post,
             Err(message) => return Outcome::NotSent(Reason::without_answer(false, message)),
-        }
+        };
         match post.send().await {
             Ok(response) => classify(&read(response).await),
             // Name resolution, connection, TLS: not a byte of the request left.
@@ -114,23 +159,31 @@ impl Transport {
         }
     }
 
-    /// User and password as header values, the latter marked as secret.
-    fn credentials(&self) -> Result<Option<(HeaderValue, HeaderValue)>, String> {
+    /// Adds user and password, as secrets that no log shows.
+    fn identify(&self, post: RequestBuilder) -> Result<RequestBuilder, String> {
         let Some(user) = &self.options.user else {
-            return Ok(None);
+            return Ok(post);
         };
-        let user = HeaderValue::from_str(user)
-            .map_err(|_| "the user holds characters that HTTP can't carry".to_owned())?;
         let password = match &self.options.password_file {
             None => String::new(),
             Some(file) => std::fs::read_to_string(file).map_err(|error| {
                 format!("can't read the password file {}: {error}", file.display())
             })?,
         };
-        let mut password = HeaderValue::from_str(password.trim_end_matches(['\r', '\n']))
-            .map_err(|_| "the password holds characters that HTTP can't carry".to_owned())?;
+        let password = password.trim_end_matches(['\r', '\n']);
+        if self.options.auth == Auth::Basic {
+            return Ok(post.basic_auth(user, Some(password)));
+        }
+        let header = |what: &str, text: &str| {
+            HeaderValue::from_str(text)
+                .map_err(|_| format!("the {what} holds characters that HTTP can't carry"))
+        };
+        let user = header("user", user)?;
+        let mut password = header("password", password)?;
         password.set_sensitive(true);
-        Ok(Some((user, password)))
+        Ok(post
+            .header("X-ClickHouse-User", user)
+            .header("X-ClickHouse-Key", password))
     }
 }
 

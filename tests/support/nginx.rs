@@ -2,6 +2,8 @@
 #![allow(dead_code)] // every test uses its own part of it
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,31 +15,25 @@ pub struct Nginx {
     dir: TempDir,
     /// Where it listens.
     pub address: SocketAddr,
+    rate: String,
+    is_tls: bool,
 }
 
 impl Nginx {
     /// Starts nginx with `rate` (as in `limit_req_zone`) before `location`.
     pub fn start(rate: &str, location: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::listen(tempfile::tempdir().unwrap(), rate, location, false)
+    }
+
+    /// Starts one that speaks TLS with the `cert.pem` and `key.pem` of `dir`.
+    pub fn with_tls(dir: TempDir, location: &str) -> Self {
+        Self::listen(dir, "100r/s", location, true)
+    }
+
+    fn listen(dir: TempDir, rate: &str, location: &str, is_tls: bool) -> Self {
         let address = free_address();
-        let path = dir.path().display();
-        let config = format!(
-            "daemon off; master_process off; pid {path}/pid; error_log {path}/error.log;
-             events {{}}
-             http {{
-               log_format short '$msec $request_time $upstream_status $request_uri';
-               access_log {path}/access.log short;
-               client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
-               fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;
-               limit_req_zone $binary_remote_addr zone=one:1m rate={rate};
-               server {{
-                 listen {address};
-                 location / {{ limit_req zone=one; {location} }}
-               }}
-             }}"
-        );
         let file = dir.path().join("nginx.conf");
-        std::fs::write(&file, config).unwrap();
+        std::fs::write(&file, config(dir.path(), address, rate, location, is_tls)).unwrap();
         let child = Command::new("nginx")
             .env(
                 "PATH",
@@ -56,6 +52,8 @@ impl Nginx {
             child,
             dir,
             address,
+            rate: rate.to_owned(),
+            is_tls,
         };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(address).is_err() {
@@ -69,6 +67,31 @@ impl Nginx {
         nginx
     }
 
+    /// Goes over to another `location`, as an operator would; returns when the
+    /// new one is in force.
+    pub fn reload(&self, location: &str) {
+        let dir = self.dir.path();
+        let text = config(dir, self.address, &self.rate, location, self.is_tls);
+        std::fs::write(dir.join("nginx.conf"), text).unwrap();
+        // The last thing that the old worker does before it takes no more requests.
+        let reloads = || self.error_log().matches("gracefully shutting down").count();
+        let before = reloads();
+        self.signal("HUP");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while reloads() == before {
+            assert!(Instant::now() < deadline, "nginx did not reload");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {pid}")])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
     /// What it complained about.
     pub fn error_log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("error.log")).unwrap_or_default()
@@ -76,7 +99,8 @@ impl Nginx {
 
     /// The URL that leads through it.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}/", self.address)
     }
 
     /// The requests that it answered so far, in order.
@@ -120,9 +144,38 @@ impl Line {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // Killed, it would leave its worker behind.
+        self.signal("TERM");
         let _ = self.child.wait();
     }
+}
+
+fn config(dir: &Path, address: SocketAddr, rate: &str, location: &str, is_tls: bool) -> String {
+    let path = dir.display();
+    // Else the worker of a root's nginx is somebody who may not enter the directory.
+    let user = match std::fs::metadata(dir).unwrap().uid() {
+        0 => "user root;",
+        _ => "",
+    };
+    let tls = match is_tls {
+        true => format!("ssl; ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem"),
+        false => String::new(),
+    };
+    format!(
+        "daemon off; {user} worker_processes 1; pid {path}/pid; error_log {path}/error.log notice;
+         events {{}}
+         http {{
+           log_format short '$msec $request_time $upstream_status $request_uri';
+           access_log {path}/access.log short;
+           client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
+           fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;
+           limit_req_zone $binary_remote_addr zone=one:1m rate={rate};
+           server {{
+             listen {address} {tls};
+             location / {{ limit_req zone=one; {location} }}
+           }}
+         }}"
+    )
 }
 
 /// An address where nobody listens.

@@ -14,10 +14,12 @@
 //! lives in a [`House`] with names of its own.
 #![allow(dead_code)] // every test uses its own part of it
 
+pub mod fault_proxy;
 pub mod feed;
 pub mod house;
 pub mod mounts;
 pub mod own_broker;
+pub mod own_server;
 pub mod recorder;
 pub mod rows;
 pub mod spool_files;
@@ -122,12 +124,17 @@ impl Stack {
 
     /// Asks ClickHouse directly, not through the proxy.
     pub fn clickhouse(&self, database: &str, sql: &str) -> String {
-        let path = format!("/?database={database}");
-        let (status, answer) = http(self.clickhouse, "POST", &path, sql.as_bytes());
-        let answer = String::from_utf8(answer).unwrap();
-        assert_eq!(status, 200, "ClickHouse on {sql:?}: {answer}");
-        answer
+        ask_clickhouse(self.clickhouse, database, sql)
     }
+}
+
+/// Asks the ClickHouse at a port of this machine.
+pub fn ask_clickhouse(port: u16, database: &str, sql: &str) -> String {
+    let path = format!("/?database={database}");
+    let (status, answer) = http(port, "POST", &path, sql.as_bytes());
+    let answer = String::from_utf8(answer).unwrap();
+    assert_eq!(status, 200, "ClickHouse on {sql:?}: {answer}");
+    answer
 }
 
 /// One request to a port of this machine; status and body of the answer.

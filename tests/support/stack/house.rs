@@ -22,8 +22,8 @@ use tempfile::TempDir;
 
 use super::feed::{At, Feed};
 use super::mounts::Mounts;
-use super::spool_files::{self, Row};
-use super::{ask_kafka, http, root, stack};
+use super::spool_files::{self, Row, Totals};
+use super::{ask_clickhouse, ask_kafka, http, root, stack};
 
 /// The longest that anything may take that a test waits for; far more than it
 /// does take, for a machine with other things to do.
@@ -56,6 +56,7 @@ pub struct House {
     pub log_filter: &'static str,
     mounts: Option<Mounts>,
     brokers: String,
+    clickhouse: u16,
     name: String,
     dir: TempDir,
     partitions: i32,
@@ -66,11 +67,20 @@ pub struct House {
 impl House {
     /// A house whose topic has so many partitions; `test` names it.
     pub fn new(test: &str, partitions: i32) -> Self {
-        Self::reading_from(&stack().brokers(), test, partitions)
+        Self::between(&stack().brokers(), stack().clickhouse, test, partitions)
     }
 
     /// A house that has its topic at other brokers.
     pub fn reading_from(brokers: &str, test: &str, partitions: i32) -> Self {
+        Self::between(brokers, stack().clickhouse, test, partitions)
+    }
+
+    /// A house that has its tables in the ClickHouse at another port.
+    pub fn storing_at(clickhouse: u16, test: &str, partitions: i32) -> Self {
+        Self::between(&stack().brokers(), clickhouse, test, partitions)
+    }
+
+    fn between(brokers: &str, clickhouse: u16, test: &str, partitions: i32) -> Self {
         static HOUSES: AtomicU32 = AtomicU32::new(0);
         let count = HOUSES.fetch_add(1, Ordering::Relaxed);
         let name = format!("{test}_{}_{count}", std::process::id());
@@ -78,14 +88,14 @@ impl House {
             create_topic(brokers, &name, partitions),
             "{name} exists already"
         );
-        stack().clickhouse("default", &format!("CREATE DATABASE {name}"));
+        ask_clickhouse(clickhouse, "default", &format!("CREATE DATABASE {name}"));
         for file in [
             "001_http_log",
             "002_http_log_totals",
             "003_http_log_totals_view",
         ] {
             let sql = fs::read_to_string(root().join(format!("sql/{file}.sql"))).unwrap();
-            stack().clickhouse(&name, &sql);
+            ask_clickhouse(clickhouse, &name, &sql);
         }
         Self {
             upload_url: stack().proxy_url(),
@@ -99,6 +109,7 @@ impl House {
             log_filter: "info,spoolhouse=debug",
             mounts: None,
             brokers: brokers.to_owned(),
+            clickhouse,
             name,
             dir: tempfile::tempdir().unwrap(),
             partitions,
@@ -493,16 +504,26 @@ impl House {
     /// Waits until all of that is committed and nothing waits in the spool.
     pub fn wait_until_drained(&self, places: &[At]) {
         self.wait_until_committed(places);
-        self.wait_until("its spool to drain", || {
-            let rooms = ["sealed", "ready", "batches", "sending"];
-            let holds = |room: &&str| !spool_files::files_in(&self.spool(), room).is_empty();
-            !rooms.iter().any(holds)
+        self.wait_until("its spool to drain", || self.is_drained());
+    }
+
+    /// Waits until its table has so many rows, and nothing waits in the spool.
+    pub fn wait_until_stored(&self, rows: usize) {
+        self.wait_until("its rows in ClickHouse", || {
+            let count = self.clickhouse("SELECT count() FROM http_log");
+            count.trim().parse::<usize>().unwrap() >= rows && self.is_drained()
         });
+    }
+
+    fn is_drained(&self) -> bool {
+        let rooms = ["sealed", "ready", "batches", "sending"];
+        let holds = |room: &&str| !spool_files::files_in(&self.spool(), room).is_empty();
+        !rooms.iter().any(holds)
     }
 
     /// Asks ClickHouse, in its database.
     pub fn clickhouse(&self, sql: &str) -> String {
-        stack().clickhouse(&self.name, sql)
+        ask_clickhouse(self.clickhouse, &self.name, sql)
     }
 
     /// All rows of its table, sorted.
@@ -517,6 +538,33 @@ impl House {
         let mut rows: Vec<Row> = rows.collect();
         rows.sort();
         rows
+    }
+
+    /// What the totals say: requests, bytes and time, summed by key.
+    pub fn stored_totals(&self) -> Totals {
+        let answer = self.clickhouse(
+            "SELECT toUInt32(minute), resource_id, response_status, cache_status, remote_addr, \
+             sum(requests), sum(bytes_sent), sum(request_time_milli) FROM http_log_totals \
+             GROUP BY minute, resource_id, response_status, cache_status, remote_addr \
+             SETTINGS output_format_json_quote_64bit_integers = 0 FORMAT JSONCompactEachRow",
+        );
+        let total = |line: &str| {
+            let (minute, resource, status, cache, address, requests, bytes, time) =
+                serde_json::from_str(line).unwrap();
+            (
+                (minute, resource, status, cache, address),
+                [requests, bytes, time],
+            )
+        };
+        answer.lines().map(total).collect()
+    }
+
+    /// How many requests had an outcome, as its metrics name it.
+    pub fn requests_with(&self, outcome: &str) -> f64 {
+        let text = self.observed("/metrics");
+        let name = format!("spoolhouse_requests_total{{outcome=\"{outcome}\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&name));
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 
     /// What a path of its status server says.
@@ -550,7 +598,8 @@ impl Drop for House {
             eprintln!("what it left: {}", self.dir().display());
             return;
         }
-        stack().clickhouse("default", &format!("DROP DATABASE {}", self.name));
+        let drop = format!("DROP DATABASE {}", self.name);
+        ask_clickhouse(self.clickhouse, "default", &drop);
         let topics = [self.name.as_str()];
         let _ = ask_kafka(&self.brokers, |admin, options| {
             admin.delete_topics(&topics, options)

@@ -8,7 +8,7 @@ use spoolhouse::commands::produce::traffic::{self, Traffic};
 
 use super::House;
 use super::feed::At;
-use super::spool_files::Row;
+use super::spool_files::{Row, Totals};
 
 /// Rows that are all different, and others with every seed.
 pub fn rows(seed: u64, count: u64) -> Vec<traffic::Row> {
@@ -73,4 +73,42 @@ pub fn assert_same(found: &[Row], expected: &[Row]) {
         "rows lost, and rows too many, of {}",
         expected.len()
     );
+}
+
+/// Fails unless ClickHouse has each of these rows exactly once, in the log and
+/// in the totals. `what` says after what.
+pub fn assert_stored_once<'r>(
+    house: &House,
+    rows: impl IntoIterator<Item = &'r traffic::Row>,
+    what: &str,
+) {
+    let expected = stored(rows);
+    let found = house.stored_rows();
+    if found != expected {
+        eprintln!("after: {what}");
+    }
+    assert_same(&found, &expected);
+    assert!(
+        house.stored_totals() == totals(&expected),
+        "the totals differ after: {what}"
+    );
+}
+
+fn totals(rows: &[Row]) -> Totals {
+    let mut totals = Totals::new();
+    for row in rows {
+        let key = (
+            row.timestamp - row.timestamp % 60,
+            row.resource_id,
+            row.response_status,
+            row.cache_status.clone(),
+            row.remote_addr.clone(),
+        );
+        let sums = totals.entry(key).or_default();
+        let row = [1, row.bytes_sent, row.request_time_milli];
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+    totals
 }

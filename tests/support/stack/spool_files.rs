@@ -58,6 +58,10 @@ impl Row {
     }
 }
 
+/// The totals: requests, bytes and milliseconds by minute, resource, status,
+/// cache status and address.
+pub type Totals = BTreeMap<(u32, u64, u16, String, String), [u64; 3]>;
+
 /// A message kept in `undecodable/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {

@@ -1,0 +1,83 @@
+//! A ClickHouse that only one test has: one to kill, or to shut its door. The
+//! same engine as the shared one, from the same `ops/stack`, in a directory and
+//! on a port of its own.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::root;
+
+/// A server of one's own; gone with the test.
+pub struct OwnServer {
+    dir: TempDir,
+    /// Its port.
+    pub port: u16,
+}
+
+impl OwnServer {
+    /// Starts one that lets everybody do everything.
+    pub fn start() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Self {
+            dir: tempfile::tempdir().unwrap(),
+            port: free.local_addr().unwrap().port(),
+        };
+        drop(free);
+        server.admit(&serde_json::json!({"default": {}}));
+        server.come_back();
+        server
+    }
+
+    /// Admits these users from now on, by name: `password`, `readonly`.
+    pub fn admit(&self, users: &Value) {
+        let part = self.dir.path().join("users.part");
+        fs::write(&part, users.to_string()).unwrap();
+        fs::rename(part, self.users()).unwrap();
+    }
+
+    /// Kills it (SIGKILL).
+    pub fn kill(&self) {
+        let pid = fs::read_to_string(self.dir.path().join("clickhouse.pid")).unwrap();
+        let pid: u32 = pid.lines().next().unwrap().parse().unwrap();
+        let killed = Command::new("sh")
+            .args(["-c", &format!("kill -KILL {pid}")])
+            .status();
+        assert!(killed.unwrap().success());
+    }
+
+    /// Starts it with the data it has; returns when it answers.
+    pub fn come_back(&self) {
+        self.stack("up");
+    }
+
+    fn users(&self) -> PathBuf {
+        self.dir.path().join("users.json")
+    }
+
+    fn stack(&self, command: &str) {
+        let done = Command::new(root().join("ops/stack"))
+            .args([command, "clickhouse"])
+            .env("STACK_DIR", self.dir.path())
+            .env("CLICKHOUSE_PORT", self.port.to_string())
+            .env("CLICKHOUSE_USERS", self.users())
+            .output()
+            .expect("ops/stack can be run");
+        assert!(
+            done.status.success(),
+            "ops/stack {command} failed:\n{}{}",
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr),
+        );
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        self.stack("down");
+    }
+}
