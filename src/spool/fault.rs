@@ -4,7 +4,7 @@
 use parquet::errors::ParquetError;
 
 /// Why a file is not taken for one of ours, in words for an operator.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The end of the file is missing.
     #[error("torn: the file does not end in a complete Parquet footer")]

@@ -1,5 +1,5 @@
-//! How long a backlog takes to drain: rows per batch as achieved so far, and a
-//! batch per slot. And `pace.json`, which carries both over a restart and to
+//! How long a backlog takes to drain: rows per batch as achieved so far, or as a
+//! rehearsal had them, and a batch per slot. And `pace.json`, which carries both over a restart and to
 //! whoever asks. No I/O, no clock.
 
 use std::time::Duration;
@@ -7,9 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::pacer::Pace;
-
-/// Bytes per row that are reckoned with before the first full batch.
-const BYTES_PER_ROW_FIRST: f64 = 24.0;
+use crate::spool::packing::BYTES_PER_ROW_FIRST;
 
 /// A batch at least this full tells how many rows a full one takes, in percent.
 const FULL_PERCENT: u64 = 90;
@@ -60,13 +58,25 @@ pub struct Backlog {
     pub rows: u64,
 }
 
+/// Where a forecast has the size of a full batch from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// The last full batch had as many rows.
+    Achieved,
+    /// The oldest segments were packed on trial.
+    Rehearsed,
+    /// Nothing is known yet.
+    Supposed,
+}
+
 /// When a backlog will be gone, if nothing is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Forecast {
     /// Rows that a full batch takes.
     pub rows_per_batch: u64,
-    /// Whether that was achieved, or only supposed.
-    pub is_achieved: bool,
+    /// Where that number comes from.
+    pub basis: Basis,
     /// Batches that are still to go.
     pub batches: u64,
     /// Seconds until the last of them goes.
@@ -77,11 +87,15 @@ pub struct Forecast {
 /// others follow at `interval`.
 pub fn forecast(
     backlog: Backlog,
-    full_batch: Option<Achieved>,
+    full_batch: Option<(Achieved, Basis)>,
     body_bytes_max: u64,
     wait: Duration,
     interval: Duration,
 ) -> Forecast {
+    let (full_batch, basis) = match full_batch {
+        Some((batch, basis)) => (Some(batch), basis),
+        None => (None, Basis::Supposed),
+    };
     let bytes_per_row = full_batch.map_or(BYTES_PER_ROW_FIRST, |batch| {
         batch.bytes as f64 / batch.rows as f64
     });
@@ -99,7 +113,7 @@ pub fn forecast(
     };
     Forecast {
         rows_per_batch,
-        is_achieved: full_batch.is_some(),
+        basis,
         batches,
         seconds,
     }
@@ -126,7 +140,7 @@ mod tests {
     fn of(backlog: Backlog, full_batch: Option<Achieved>, bytes_max: u64) -> Forecast {
         forecast(
             backlog,
-            full_batch,
+            full_batch.map(|batch| (batch, Basis::Achieved)),
             bytes_max,
             Duration::from_secs(10),
             SLOT,

@@ -8,6 +8,7 @@
 //! that were given up, after an attempt of unknown fate). What a person asks for at
 //! the command line goes the same way, before what is merely next.
 
+mod report;
 mod requested;
 
 use std::io;
@@ -17,20 +18,19 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::answer::{Outcome, Reason, Refusal};
-use super::codes;
+use super::answer::Outcome;
 use super::desk::Desk;
+use super::fate::{Configured, Fate, History};
 use super::forecast::{Achieved, Saved};
 use super::pacer::{PaceOptions, Pacer};
 use super::request::{self, Request, Target};
-use super::settings::{self, Settings};
+use super::settings::Settings;
 use super::transport::{Transport, TransportError, TransportOptions};
 use crate::failpoint;
 use crate::spool::Outlet;
 use crate::spool::batch::recipe::Encoding;
 use crate::spool::effort::Effort;
-use crate::spool::fault::Fault;
-use crate::spool::outlet::{Batch, PackOptions, Rejection};
+use crate::spool::outlet::{Batch, PackOptions};
 
 /// How long to wait before a failed disk operation is tried again.
 const DISK_RETRY: Duration = Duration::from_secs(1);
@@ -38,8 +38,8 @@ const DISK_RETRY: Duration = Duration::from_secs(1);
 /// How often an empty spool is looked at, should an arrival go unnoticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Packing starts this much earlier than the last one took, so that the batch
-/// is there when the slot opens.
+/// Packing starts earlier than its slot by this and twice what it last took, so
+/// that the batch is there when the slot opens, also on a machine that is busy.
 const PACK_MARGIN: Duration = Duration::from_millis(500);
 
 /// What the upload is asked to do.
@@ -60,6 +60,18 @@ pub struct Options {
     /// How often a batch is posted that is refused for its data before it goes
     /// to `rejected/`; at least 1.
     pub data_attempts_max: u32,
+}
+
+impl Options {
+    /// How a batch of at most `bytes_max` bytes is to be packed.
+    pub fn packing(&self, bytes_max: u64) -> PackOptions {
+        PackOptions {
+            bytes_max,
+            settings: self.settings.clone(),
+            encoding: self.encoding,
+            effort: self.effort,
+        }
+    }
 }
 
 /// Sends batches until `stop` is cancelled. A post that is under way then is
@@ -112,10 +124,7 @@ pub async fn carry_out_requests(
 struct Post {
     batch: Batch,
     request: Request,
-    attempts: u32,
-    data_refusals: u32,
-    /// Whether an attempt may have stored it.
-    may_be_stored: bool,
+    history: History,
     /// The request that it goes for.
     request_id: Option<Uuid>,
     /// The next attempt does not wait for the slot.
@@ -167,17 +176,12 @@ impl Sender {
         if self.desk.first().is_some() {
             return self.find_requested(stop).await;
         }
-        let lead = self.pack_time + PACK_MARGIN;
+        let lead = self.pack_time * 2 + PACK_MARGIN;
         let wait = self.pacer.wait(SystemTime::now()).saturating_sub(lead);
         if self.pause(wait, stop).await != Pause::Over {
             return None;
         }
-        let options = PackOptions {
-            bytes_max: self.pacer.body_bytes_max(),
-            settings: self.options.settings.clone(),
-            encoding: self.options.encoding,
-            effort: self.options.effort,
-        };
+        let options = self.options.packing(self.pacer.body_bytes_max());
         let started = Instant::now();
         match self.on_disk(move |outlet| outlet.next(&options)).await {
             Ok(Some(batch)) => {
@@ -210,9 +214,10 @@ impl Sender {
         }
         Post {
             request,
-            attempts: 0,
-            data_refusals: 0,
-            may_be_stored: batch.fate_unknown,
+            history: History {
+                may_be_stored: batch.fate_unknown,
+                ..History::default()
+            },
             request_id: None,
             is_early: false,
             lane: None,
@@ -254,7 +259,6 @@ impl Sender {
         let transport = post.lane.as_ref().map_or(&self.transport, |l| &l.transport);
         let outcome = transport.post(&post.request, body).await;
         failpoint::hit("post.answered");
-        post.attempts += 1;
         let size = post.batch.bytes.len() as u64;
         let pacer = self.pacer_of(&mut post);
         pacer.record(&outcome, size, SystemTime::now(), rand::random());
@@ -263,95 +267,57 @@ impl Sender {
             *self.pacer_of(&mut post) = before;
         }
         self.save_pace(&post).await;
+        let fate = post.history.judge(
+            &outcome,
+            &post.batch.footer,
+            Configured {
+                settings: &self.options.settings,
+                encoding: self.options.encoding,
+                data_attempts_max: self.options.data_attempts_max,
+            },
+        );
         let pacer = post.lane.as_ref().map_or(&self.pacer, |lane| &lane.pacer);
-        tell(&outcome, &post, started.elapsed(), pacer);
+        report::attempt(&outcome, &post, started.elapsed(), pacer);
         self.tell_request(&outcome, &mut post).await;
-        self.act(outcome, post, stop).await
+        self.act(fate, post, stop).await
     }
 
-    async fn act(
-        &mut self,
-        outcome: Outcome,
-        mut post: Post,
-        stop: &CancellationToken,
-    ) -> Option<Post> {
-        let batch = post.batch.clone();
-        let done = match outcome {
-            Outcome::Throttled { .. } | Outcome::NotSent(_) => return Some(post),
-            Outcome::Unknown(reason) => {
-                post.may_be_stored |= reason.may_be_stored;
-                return Some(post);
-            }
-            // Under other settings it could be stored twice, under these never.
-            Outcome::Refused(Refusal::Operator(reason))
-                if post.may_be_stored
-                    && reason.code == Some(codes::UNKNOWN_SETTING)
-                    && batch.footer.settings != self.options.settings =>
-            {
-                self.on_disk(move |outlet| outlet.doubt(&batch, &Fault::SettingAfterUnknown))
-                    .await
-            }
-            Outcome::Refused(Refusal::Format(_))
-                if post.may_be_stored && self.options.encoding != batch.footer.encoding =>
-            {
-                self.on_disk(move |outlet| outlet.doubt(&batch, &Fault::UnreadAfterUnknown))
-                    .await
-            }
-            Outcome::Refused(Refusal::Format(reason)) if batch.footer.encoding.is_compact() => {
-                return self.keep_refused(reason, post).await;
-            }
-            Outcome::Refused(Refusal::Operator(reason)) => {
-                return self.keep_refused(reason, post).await;
-            }
-            Outcome::Refused(Refusal::Format(reason) | Refusal::Data(reason)) => {
-                post.may_be_stored |= reason.may_be_stored;
-                post.data_refusals += 1;
-                if post.data_refusals < self.options.data_attempts_max {
-                    return Some(post);
+    /// Puts the batch where it belongs; gives the post back if it goes again.
+    async fn act(&mut self, fate: Fate, mut post: Post, stop: &CancellationToken) -> Option<Post> {
+        let mut batch = post.batch.clone();
+        let done = match fate {
+            Fate::Again => return Some(post),
+            Fate::AgainRecalled => {
+                let recalled =
+                    self.on_disk(move |outlet| outlet.recall(&mut batch).map(|()| batch));
+                match recalled.await {
+                    Ok(batch) => return Some(Post { batch, ..post }),
+                    Err(error) => Err(error),
                 }
-                let why = rejection(&reason, &post);
-                metrics::counter!("spoolhouse_batches_rejected_total").increment(1);
-                self.on_disk(move |outlet| outlet.reject(&batch, &why))
-                    .await
             }
-            Outcome::Stored => self.on_disk(move |outlet| outlet.stored(&batch)).await,
-            Outcome::TooLarge if post.may_be_stored => {
-                self.on_disk(move |outlet| outlet.doubt(&batch, &Fault::TooLargeAfterUnknown))
-                    .await
-            }
-            Outcome::TooLarge => {
+            Fate::Remove => self.on_disk(move |outlet| outlet.stored(&batch)).await,
+            Fate::Split => {
                 let bytes_max = self.pacer_of(&mut post).body_bytes_max();
                 self.on_disk(move |outlet| outlet.split(&batch, bytes_max))
                     .await
             }
+            Fate::Reject(reason) => {
+                metrics::counter!("spoolhouse_batches_rejected_total").increment(1);
+                let why = report::rejection(&reason, &post);
+                self.on_disk(move |outlet| outlet.reject(&batch, &why))
+                    .await
+            }
+            Fate::Doubt(fault) => {
+                self.on_disk(move |outlet| outlet.doubt(&batch, &fault))
+                    .await
+            }
         };
-        match done {
-            Ok(()) => None,
-            Err(error) => {
-                // The file is still there: the next look finds it and goes on.
-                disk_trouble("putting a sent batch where it belongs", &error);
-                self.pause(DISK_RETRY, stop).await;
-                None
-            }
+        if let Err(error) = done {
+            // The file is still there: the next look finds it and goes on.
+            disk_trouble("putting a sent batch where it belongs", &error);
+            self.pause(DISK_RETRY, stop).await;
         }
-    }
-
-    /// A batch that was refused each time waits in `batches/` again: should the
-    /// next start be configured otherwise, it may be packed anew.
-    async fn keep_refused(&self, reason: Reason, mut post: Post) -> Option<Post> {
-        post.may_be_stored |= reason.may_be_stored;
-        if post.may_be_stored {
-            return Some(post);
-        }
-        let mut batch = post.batch.clone();
-        let recalled = self.on_disk(move |outlet| outlet.recall(&mut batch).map(|()| batch));
-        match recalled.await {
-            Ok(batch) => Some(Post { batch, ..post }),
-            Err(error) => {
-                disk_trouble("moving a refused batch back to batches/", &error);
-                None // found again, wherever it is now
-            }
-        }
+        None
     }
 
     /// The pace of the way that a post takes.
@@ -408,77 +374,7 @@ enum Pause {
     Requested,
 }
 
-fn rejection(reason: &Reason, post: &Post) -> Rejection {
-    Rejection {
-        time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        code: reason.code.map(i32::from),
-        message: reason.to_string(),
-        query_id: post.request.query_id.clone(),
-        attempts: post.attempts,
-    }
-}
-
 fn disk_trouble(what: &str, error: &io::Error) {
     metrics::counter!("spoolhouse_disk_errors_total").increment(1);
     tracing::warn!(%error, "{what} failed; nothing is lost, trying again");
-}
-
-/// One line and one count per attempt.
-fn tell(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pacer) {
-    let batch = post.batch.name();
-    let attempt = post.attempts;
-    let label = match outcome {
-        Outcome::Stored => {
-            let (rows, bytes) = (post.batch.footer.rows, post.batch.bytes.len() as u64);
-            metrics::counter!("spoolhouse_rows_stored_total").increment(rows);
-            metrics::counter!("spoolhouse_stored_bytes_total").increment(bytes);
-            let filled_percent = bytes * 100 / pacer.body_bytes_max().max(1);
-            tracing::info!(batch, rows, bytes, filled_percent, attempt, ?took, "stored");
-            "stored"
-        }
-        Outcome::Throttled { .. } => {
-            tracing::debug!(batch, interval = ?pacer.interval(), "the slot is not open yet");
-            "throttled"
-        }
-        Outcome::TooLarge => {
-            let (bytes, limit) = (post.batch.bytes.len(), pacer.body_bytes_max());
-            tracing::warn!(
-                batch,
-                bytes,
-                limit,
-                "over the proxy's body limit; going on with a lower one"
-            );
-            "too_large"
-        }
-        Outcome::NotSent(reason) => {
-            tracing::warn!(batch, attempt, %reason, "not sent; the batch is kept");
-            "not_sent"
-        }
-        Outcome::Unknown(reason) => {
-            tracing::warn!(batch, attempt, %reason, "fate unknown; the same bytes go again under the same token");
-            "unknown"
-        }
-        Outcome::Refused(Refusal::Operator(reason)) => {
-            if reason.code == Some(codes::UNKNOWN_SETTING) {
-                let advice = settings::advice(&reason.message, &post.batch.footer.settings);
-                tracing::error!(batch, "{advice}");
-            }
-            tracing::error!(batch, attempt, %reason, "refused, and every other batch would be; the batch is kept, uploads wait until this is fixed");
-            "refused_operator"
-        }
-        Outcome::Refused(Refusal::Format(reason)) if post.batch.footer.encoding.is_compact() => {
-            tracing::error!(batch, attempt, %reason, "the server can't read the file: set upload.encoding = \"compatible\" and start again; the batch is kept, uploads wait until then");
-            "refused_operator"
-        }
-        Outcome::Refused(Refusal::Format(reason) | Refusal::Data(reason)) => {
-            tracing::error!(batch, attempt, %reason, "ClickHouse refused the data");
-            "refused_data"
-        }
-    };
-    metrics::counter!("spoolhouse_requests_total", "outcome" => label).increment(1);
-    metrics::histogram!("spoolhouse_request_seconds").record(took);
-    metrics::gauge!("spoolhouse_slot_interval_seconds").set(pacer.interval());
-    metrics::gauge!("spoolhouse_body_bytes_max").set(pacer.body_bytes_max() as f64);
-    let needs_operator = label == "refused_operator";
-    metrics::gauge!("spoolhouse_operator_needed").set(u8::from(needs_operator));
 }

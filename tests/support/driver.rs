@@ -1,7 +1,8 @@
 //! The spool at work: ingest's loop and the send loop around the real
 //! [`Intake`], [`Outlet`], [`Commits`] and hand-over rules, with the simulated
-//! [`World`] in place of Kafka's client and of HTTP. It acts as
-//! `ingest/consume.rs` and `upload/send.rs` do, error by error.
+//! [`World`] in place of Kafka's client and of HTTP. It decides by the same
+//! rules ([`handover`], [`History`]) and acts as `ingest/consume.rs` and
+//! `upload/send.rs` do, error by error.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -20,6 +21,8 @@ use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
 use spoolhouse::spool::segment::{Finished, OpenSegment};
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool};
+use spoolhouse::upload::answer::{Outcome, Reason, Refusal};
+use spoolhouse::upload::fate::{Configured, Fate, History};
 use uuid::Uuid;
 
 use super::sim_disk::SimDisk;
@@ -35,6 +38,9 @@ pub enum Commit {
     /// Kafka never saw it.
     Lost,
 }
+
+/// After so many refusals of its data a batch goes aside.
+const DATA_ATTEMPTS_MAX: u32 = 1;
 
 /// What becomes of a request that the body limit lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +63,39 @@ struct Window {
     covers: BTreeMap<i32, (i64, i64)>,
 }
 
+impl Answer {
+    /// As the real answers are classified.
+    fn outcome(self) -> Outcome {
+        let reason = |may_be_stored| Reason {
+            status: None,
+            code: None,
+            may_be_stored,
+            message: "simulated".to_owned(),
+        };
+        match self {
+            Answer::Stored => Outcome::Stored,
+            Answer::UnknownButStored | Answer::UnknownNotStored => Outcome::Unknown(reason(true)),
+            Answer::Throttled => Outcome::Throttled { retry_after: None },
+            Answer::Refused => Outcome::Refused(Refusal::Data(reason(false))),
+            Answer::Unreadable => Outcome::Refused(Refusal::Format(reason(false))),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Post {
     batch: Batch,
-    may_be_stored: bool,
+    history: History,
+}
+
+impl Post {
+    fn new(batch: Batch) -> Self {
+        let history = History {
+            may_be_stored: batch.fate_unknown,
+            ..History::default()
+        };
+        Self { batch, history }
+    }
 }
 
 /// One process's life with the spool.
@@ -248,10 +283,7 @@ impl Driver {
     pub fn find(&mut self) -> io::Result<bool> {
         if self.post.is_none() {
             let options = self.options();
-            self.post = self.outlet.next(&options)?.map(|batch| Post {
-                may_be_stored: batch.fate_unknown,
-                batch,
-            });
+            self.post = self.outlet.next(&options)?.map(Post::new);
         }
         Ok(self.post.is_some())
     }
@@ -280,10 +312,7 @@ impl Driver {
         };
         match self.outlet.bring(&wanted, leave, &self.options())? {
             Brought::Batch(batch) => {
-                self.post = Some(Post {
-                    may_be_stored: batch.fate_unknown,
-                    batch: *batch,
-                });
+                self.post = Some(Post::new(*batch));
                 Ok(true)
             }
             Brought::Gone | Brought::Declined(_) => Ok(false),
@@ -318,33 +347,28 @@ impl Driver {
             self.world().insert(&batch.digest, &batch.bytes);
         }
         let _ = self.outlet.save_pace(b"{\"sent\": 1, \"answered\": 1}\n");
-        if is_too_large {
-            return if post.may_be_stored {
-                self.outlet.doubt(batch, &Fault::TooLargeAfterUnknown)
-            } else {
-                self.outlet.split(batch, bytes_max as u64)
-            };
+        let outcome = match is_too_large {
+            true => Outcome::TooLarge,
+            false => answer.outcome(),
+        };
+        let options = self.options();
+        let configured = Configured {
+            settings: &options.settings,
+            encoding: options.encoding,
+            data_attempts_max: DATA_ATTEMPTS_MAX,
+        };
+        match post.history.judge(&outcome, &batch.footer, configured) {
+            Fate::Again => self.post = Some(post),
+            Fate::AgainRecalled => {
+                self.outlet.recall(&mut post.batch)?;
+                self.post = Some(post);
+            }
+            Fate::Remove => self.outlet.stored(batch)?,
+            Fate::Split => self.outlet.split(batch, bytes_max as u64)?,
+            Fate::Reject(_) => self.outlet.reject(batch, &Rejection::default())?,
+            Fate::Doubt(fault) => self.outlet.doubt(batch, &fault)?,
         }
-        match answer {
-            Answer::Stored => self.outlet.stored(batch),
-            Answer::Refused => self.outlet.reject(batch, &Rejection::default()),
-            Answer::Unreadable => {
-                if !post.may_be_stored {
-                    self.outlet.recall(&mut post.batch)?;
-                }
-                self.post = Some(post);
-                Ok(())
-            }
-            Answer::Throttled => {
-                self.post = Some(post);
-                Ok(())
-            }
-            Answer::UnknownButStored | Answer::UnknownNotStored => {
-                post.may_be_stored = true;
-                self.post = Some(post);
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     /// From wherever it is to everything stored, with nothing in the way.

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::{DISK_RETRY, Lane, Pause, Post, Sender, disk_trouble};
 use crate::spool::inbox::{Answer, State};
+use crate::spool::outlet::Batch;
 use crate::spool::outlet::by_hand::Brought;
-use crate::spool::outlet::{Batch, PackOptions};
 use crate::upload::answer::Outcome;
 use crate::upload::desk::Served;
 use crate::upload::pacer::{PaceOptions, Pacer};
@@ -105,12 +105,7 @@ impl Sender {
             }
         };
         let pacer = lane.as_ref().map_or(&self.pacer, |lane| &lane.pacer);
-        let options = PackOptions {
-            bytes_max: pacer.body_bytes_max(),
-            settings: self.options.settings.clone(),
-            encoding: self.options.encoding,
-            effort: self.options.effort,
-        };
+        let options = self.options.packing(pacer.body_bytes_max());
         let leave = served.leave();
         let look = wanted.clone();
         let found = self
