@@ -9,8 +9,10 @@ use spoolhouse::commands::produce::traffic::{Profile, Traffic};
 use spoolhouse::ingest::window::Window;
 use spoolhouse::spool::batch::recipe::{Encoding, Recipe};
 use spoolhouse::spool::batch::trial;
+use spoolhouse::spool::disk::LocalDisk;
+use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::outlet::{Batch, PackOptions};
-use spoolhouse::spool::{Intake, Outlet, Spool, read, schema};
+use spoolhouse::spool::{Intake, Outlet, Spool, read, rehearsal, schema};
 
 mod support;
 
@@ -139,4 +141,26 @@ fn a_recipe_found_by_trial_is_smaller_than_the_usual_one_for_repeating_rows() {
     };
     let (found, usual) = (size(&found), size(&usual));
     assert!(found * 100 < usual * 95, "{found} and {usual} bytes");
+}
+
+#[test]
+fn a_rehearsal_has_as_many_rows_as_the_batches_that_follow() {
+    for (profile, encoding) in [
+        (Profile::Uniform, Encoding::Compact),
+        (Profile::Realistic, Encoding::Compact),
+        (Profile::Uniform, Encoding::Compatible),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let (intake, outlet) = (Intake::new(spool.clone()), Outlet::new(spool));
+        let layout = Layout::new(dir.path());
+        let rehearse = || rehearsal::full_batch(&LocalDisk, &layout, &options(encoding)).unwrap();
+        assert_eq!(rehearse(), None, "nothing waits");
+        seal(&intake, profile, 0..60_000);
+        let foretold = rehearse().unwrap().rows as f64;
+        outlet.next(&options(encoding)).unwrap().unwrap();
+        let batch = outlet.next(&options(encoding)).unwrap().unwrap();
+        let error = foretold / batch.footer.rows as f64 - 1.0;
+        assert!(error.abs() < 0.03, "{profile:?}, {encoding:?}: {error}");
+    }
 }

@@ -18,7 +18,8 @@ use crate::config::{self, Config};
 use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::glance::{self, Concern, Sight};
 use crate::spool::layout::{Layout, Room};
-use crate::upload::forecast::{Achieved, Backlog, Forecast, Saved, forecast};
+use crate::spool::rehearsal::{self, Rehearsed};
+use crate::upload::forecast::{Achieved, Backlog, Basis, Forecast, Saved, forecast};
 use crate::upload::pacer::Pacer;
 
 /// Files that need a person are named up to so many.
@@ -32,8 +33,9 @@ Examples:
   Seconds until the backlog is gone, for a script:
     spoolhouse status --json | jq .drain.seconds
 
-Time to drain: rows that wait, by the rows that the last full batch took, at one
-batch per slot, if nothing new arrives. Ages are those of the files: since a
+Time to drain: rows that wait, by the rows that the last full batch took (before
+there was one: that the oldest take when they are packed on trial, which takes a
+second or two), at one batch per slot, if nothing new arrives. Ages are those of the files: since a
 segment was sealed, or a batch frozen.";
 
 /// Show what waits, when the next slot is, and how long the backlog takes
@@ -134,9 +136,13 @@ fn look(config: &Config, layout: &Layout) -> io::Result<Status> {
         batches: of(Room::Batches).files + of(Room::Sending).files,
         rows: of(Room::Ready).rows + of(Room::Sealed).rows,
     };
+    let full_batch = match slot.full_batch {
+        Some(batch) => Some((batch, Basis::Achieved)),
+        None => rehearse(config, layout, slot.body_bytes_max),
+    };
     let drain = forecast(
         backlog,
-        slot.full_batch,
+        full_batch,
         slot.body_bytes_max,
         slot.wait,
         slot.interval,
@@ -155,6 +161,15 @@ fn look(config: &Config, layout: &Layout) -> io::Result<Status> {
         drain,
         concerns: glance::concerns(layout, CONCERNS_MAX)?,
     })
+}
+
+/// What a full batch would come to, by packing one in memory. Trouble with that
+/// is no reason to show nothing.
+fn rehearse(config: &Config, layout: &Layout, bytes_max: u64) -> Option<(Achieved, Basis)> {
+    let options = run::upload_options(config).packing(bytes_max);
+    let packed = rehearsal::full_batch(&LocalDisk, layout, &options).ok()??;
+    let Rehearsed { rows, bytes } = packed;
+    Some((Achieved { rows, bytes }, Basis::Rehearsed))
 }
 
 impl Shown {

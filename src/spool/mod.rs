@@ -34,6 +34,7 @@ pub mod outlet;
 pub mod packing;
 pub mod read;
 pub mod recovery;
+pub mod rehearsal;
 pub mod replay;
 pub mod schema;
 pub mod segment;

@@ -4,17 +4,25 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
+use arrow_schema::ArrowError;
+use arrow_select::concat::concat_batches;
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::fault::Fault;
-use super::footer::{Cover, OffsetRange, SegmentFooter};
+use super::footer::{BatchFooter, Cover, OffsetRange, SegmentFooter};
+use super::outlet::PackOptions;
 use super::read::Segment;
 use super::schema;
 
 /// A batch at least this full is not packed again in search of a few more rows, in percent.
 pub const FULL_PERCENT: u64 = 97;
+
+/// Size of a row that is reckoned with before a batch has told better.
+pub const BYTES_PER_ROW_FIRST: f64 = 24.0;
 
 /// How many times rows are encoded in search of the best fill.
 const ATTEMPTS: usize = 5;
@@ -93,6 +101,37 @@ pub fn take(segments: &[Segment], rows: u64) -> Vec<(usize, Range<u64>)> {
         left -= part;
     }
     taken
+}
+
+/// The first rows of `segments` in order, `enough` if there are as many.
+///
+/// # Errors
+/// Arrow's, passed on.
+pub fn join(segments: &[Segment], enough: u64) -> Result<RecordBatch, ArrowError> {
+    let chunks: Vec<RecordBatch> = take(segments, enough)
+        .into_iter()
+        .map(|(index, part)| {
+            let length = (part.end - part.start) as usize;
+            segments[index].rows.slice(part.start as usize, length)
+        })
+        .collect();
+    concat_batches(&schema::segment(), &chunks)
+}
+
+/// The footer of a batch of the first `rows` rows of `segments`, of which there
+/// is at least one.
+pub fn footer(spool: Uuid, segments: &[Segment], rows: u64, options: &PackOptions) -> BatchFooter {
+    let taken = take(segments, rows);
+    BatchFooter {
+        spool,
+        rows,
+        source: segments[0].footer.source.clone(),
+        covers: covers(segments, &taken),
+        offsets: offsets(segments, &taken),
+        settings: options.settings.clone(),
+        encoding: options.encoding,
+        split_from: None,
+    }
 }
 
 /// The covers of the parts that [`take`] gave: consecutive whole segments run together.

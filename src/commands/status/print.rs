@@ -8,6 +8,7 @@ use humantime::format_duration;
 use super::super::plural;
 use super::{Shown, Status};
 use crate::spool::layout::Room;
+use crate::upload::forecast::Basis;
 
 /// Files that need a person are named up to so many.
 const NAMED_MAX: usize = 10;
@@ -79,9 +80,10 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
             seconds(drain.seconds),
             plural_batches(batches),
             drain.rows_per_batch,
-            match drain.is_achieved {
-                true => "as the last one had",
-                false => "supposed: none has gone yet",
+            match drain.basis {
+                Basis::Achieved => "as the last one had",
+                Basis::Rehearsed => "as a trial with the oldest has it: none has gone yet",
+                Basis::Supposed => "supposed: none has gone yet",
             },
         )?,
     }

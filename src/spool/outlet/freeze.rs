@@ -11,7 +11,6 @@ use std::sync::{MutexGuard, PoisonError};
 use std::vec;
 
 use arrow_array::RecordBatch;
-use arrow_select::concat::concat_batches;
 use bytes::Bytes;
 
 use super::{Batch, Outlet, PackOptions, name_of};
@@ -19,11 +18,10 @@ use crate::failpoint;
 use crate::spool::batch::recipe::{Encoding, Recipe, Strength};
 use crate::spool::batch::trial;
 use crate::spool::disk::Access;
-use crate::spool::footer::BatchFooter;
 use crate::spool::layout::{Name, Room};
 use crate::spool::packing::{self, Fit};
 use crate::spool::read::{self, Segment};
-use crate::spool::{batch, schema, segment};
+use crate::spool::{batch, segment};
 
 /// How full of its limit a batch is to be, in percent: as much as its size can
 /// be foretold to.
@@ -48,7 +46,7 @@ pub(super) struct Learned {
 impl Default for Learned {
     fn default() -> Self {
         Self {
-            bytes_per_row: 24.0,
+            bytes_per_row: packing::BYTES_PER_ROW_FIRST,
             full_of_quick: 0.92,
             recipe: None,
             since_trial: 0,
@@ -107,11 +105,11 @@ impl Outlet {
                 self.remove_sources(segments)?;
                 return Ok(Packed::Nothing);
             }
-            let rows = join(segments, enough)?;
+            let rows = packing::join(segments, enough).map_err(io::Error::other)?;
             let available = rows.num_rows() as u64;
             let more = !loaded_all || available < sources.rows();
             let encode = |recipe: &Recipe, taken: u64, strength| {
-                let footer = self.batch_footer(segments, taken, options);
+                let footer = packing::footer(self.spool.id(), segments, taken, options);
                 batch::encode(&rows.slice(0, taken as usize), &footer, recipe, strength)
             };
             let some = rows.slice(0, wanted.min(available) as usize);
@@ -268,20 +266,6 @@ impl Outlet {
         Ok(false)
     }
 
-    fn batch_footer(&self, sources: &[Segment], rows: u64, options: &PackOptions) -> BatchFooter {
-        let taken = packing::take(sources, rows);
-        BatchFooter {
-            spool: self.spool.id(),
-            rows,
-            source: sources[0].footer.source.clone(),
-            covers: packing::covers(sources, &taken),
-            offsets: packing::offsets(sources, &taken),
-            settings: options.settings.clone(),
-            encoding: options.encoding,
-            split_from: None,
-        }
-    }
-
     /// Publishes the first `rows` rows as a batch, then what is left of the last
     /// segment, then unlinks the sources, then syncs.
     fn freeze(
@@ -330,16 +314,4 @@ impl Outlet {
         failpoint::hit("sources.unlinked");
         self.spool.disk().sync_dir(&dir)
     }
-}
-
-/// The first rows of `sources` in order, `enough` if there are as many.
-fn join(sources: &[Segment], enough: u64) -> io::Result<RecordBatch> {
-    let chunks: Vec<RecordBatch> = packing::take(sources, enough)
-        .into_iter()
-        .map(|(index, part)| {
-            let length = (part.end - part.start) as usize;
-            sources[index].rows.slice(part.start as usize, length)
-        })
-        .collect();
-    concat_batches(&schema::segment(), &chunks).map_err(io::Error::other)
 }
