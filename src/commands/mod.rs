@@ -9,9 +9,11 @@ pub mod status;
 pub mod upload;
 pub mod verify;
 
+use std::path::PathBuf;
+
 use uuid::Uuid;
 
-use crate::config::{Config, Loaded};
+use crate::config::{self, Config, ConfigError, Loaded};
 use crate::ingest::kafka;
 use crate::spool::Spool;
 
@@ -20,6 +22,25 @@ use crate::spool::Spool;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Misuse(pub String);
+
+/// Where a command finds its configuration.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigFile {
+    /// The configuration file [default: spoolhouse.toml in the working
+    /// directory, if it exists]
+    #[arg(long = "config", value_name = "FILE")]
+    pub path: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// Reads it, with the environment laid over it.
+    ///
+    /// # Errors
+    /// What can't be used, and where it was set.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        config::load(self.path.as_deref(), std::env::vars_os())
+    }
+}
 
 /// Opens the configured spool and owns it.
 ///

@@ -5,14 +5,13 @@ mod show;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use uuid::Uuid;
 
-use super::{Misuse, kafka_options, open_spool};
-use crate::config::{self, Loaded};
+use super::{ConfigFile, Misuse, kafka_options, open_spool};
+use crate::config::Loaded;
 use crate::ingest::kafka::{Consumer, KafkaError};
 use crate::ingest::positions::{self, Reset, Standing, Target};
 use crate::spool::Intake;
@@ -41,10 +40,9 @@ never read; it is written to gaps.jsonl as the operator's skip.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The configuration file [default: spoolhouse.toml in the working
-    /// directory, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigFile,
 
     /// Read PARTITION from OFFSET next: a number, `start` or `end` of its log
     #[arg(long, value_name = "PARTITION=OFFSET", value_parser = target)]
@@ -89,7 +87,7 @@ struct Answer {
 /// When the spool can't be read, and for a reset: when another process owns the
 /// spool, Kafka can't be reached, or the reset is not possible.
 pub fn run(args: Args) -> Result<()> {
-    let loaded = config::load(args.config.as_deref(), std::env::vars_os())?;
+    let loaded = args.config.load()?;
     let mut targets = BTreeMap::new();
     for (partition, target) in &args.reset {
         if targets.insert(*partition, *target).is_some() {

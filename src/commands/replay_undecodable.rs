@@ -1,13 +1,12 @@
 //! `spoolhouse replay-undecodable`: decodes the messages of `undecodable/` anew.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{open_spool, plural};
-use crate::config::{self, Loaded};
+use super::{ConfigFile, open_spool, plural};
+use crate::config::Loaded;
 use crate::ingest::redecode::{Counts, count, redecode};
 use crate::spool::disk::LocalDisk;
 use crate::spool::glance;
@@ -31,10 +30,9 @@ any time and run again: no message is stored twice.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The configuration file [default: spoolhouse.toml in the working
-    /// directory, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigFile,
 
     /// Count what would decode, by reason, and change nothing
     #[arg(long)]
@@ -55,7 +53,7 @@ struct Done {
 /// # Errors
 /// When another process owns the spool, or the disk fails.
 pub fn run(args: Args) -> Result<()> {
-    let loaded = config::load(args.config.as_deref(), std::env::vars_os())?;
+    let loaded = args.config.load()?;
     let done = if args.dry_run {
         look(&loaded)?
     } else {

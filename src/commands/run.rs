@@ -6,7 +6,6 @@
 //! taken in is sealed and committed. A second signal ends the process at once;
 //! that is safe as well, since a start repairs whatever a crash leaves.
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
@@ -14,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{kafka_options, open_spool};
-use crate::config::{self, Config, Loaded};
+use super::{ConfigFile, kafka_options, open_spool};
+use crate::config::{Config, Loaded};
 use crate::failpoint;
 use crate::ingest::headroom::Headroom;
 use crate::ingest::{consume, window};
@@ -34,10 +33,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// Arguments of `spoolhouse run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration file [default: spoolhouse.toml in the working
-    /// directory, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -49,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Ok(step) = std::env::var(failpoint::VARIABLE) {
         failpoint::arm(&step).map_err(anyhow::Error::msg)?;
     }
-    let loaded = config::load(args.config.as_deref(), std::env::vars_os())?;
+    let loaded = args.config.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

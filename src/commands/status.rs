@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Misuse, run};
-use crate::config::{self, Config};
+use super::{ConfigFile, Misuse, run};
+use crate::config::Config;
 use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::glance::{self, Concern, Sight};
 use crate::spool::layout::{Layout, Room};
@@ -42,10 +42,9 @@ segment was sealed, or a batch frozen.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The configuration file [default: spoolhouse.toml in the working
-    /// directory, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigFile,
 
     /// Print one JSON object instead
     #[arg(long)]
@@ -101,7 +100,7 @@ fn as_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S:
 /// # Errors
 /// When there is no spool, or it can't be read.
 pub fn run(args: Args) -> Result<()> {
-    let loaded = config::load(args.config.as_deref(), std::env::vars_os())?;
+    let loaded = args.config.load()?;
     let config = &loaded.config;
     let layout = Layout::new(&config.spool.dir);
     if !layout.state().exists() {

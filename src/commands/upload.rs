@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-use super::{Misuse, open_spool, plural, run, status};
-use crate::config::{self, Loaded};
+use super::{ConfigFile, Misuse, open_spool, plural, run, status};
+use crate::config::Loaded;
 use crate::spool::disk::lock::LockError;
 use crate::spool::disk::{Disk, LocalDisk, parent};
 use crate::spool::inbox::{self, Request, State};
@@ -65,10 +65,9 @@ pub struct Args {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// The configuration file [default: spoolhouse.toml in the working
-    /// directory, if it exists]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigFile,
 
     /// Try once, at once, instead of waiting for the proxy's slot; a refusal
     /// costs nothing
@@ -101,7 +100,7 @@ pub struct Args {
 /// [`Misuse`] for a file that can't be sent like this, anything else when one
 /// was not stored.
 pub fn run(args: Args) -> Result<()> {
-    let loaded = config::load(args.config.as_deref(), std::env::vars_os())?;
+    let loaded = args.config.load()?;
     let to = args.to.as_deref().map(desk::target).transpose();
     let to = to.map_err(|declined| Misuse(format!("--to {declined}")))?;
     let layout = Layout::new(&loaded.config.spool.dir);

@@ -9,8 +9,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Misuse, plural};
-use crate::config;
+use super::{ConfigFile, Misuse, plural};
 use crate::ingest::anonymize::mask;
 use crate::spool::disk::LocalDisk;
 use crate::spool::layout::{Layout, Room};
@@ -41,13 +40,12 @@ The exit code is 1 if there is a fault, 0 if there is none.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The spool's directory [default: the one of the configuration]
-    #[arg(value_name = "SPOOL_DIR")]
+    #[arg(value_name = "SPOOL_DIR", conflicts_with = "path")]
     pub dir: Option<PathBuf>,
 
-    /// The configuration file [default: spoolhouse.toml in the working
-    /// directory, if it exists]
-    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
-    pub config: Option<PathBuf>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigFile,
 
     /// List every file, not only the faulty ones
     #[arg(long)]
@@ -65,12 +63,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let dir = match args.dir {
         Some(dir) => dir,
-        None => {
-            config::load(args.config.as_deref(), std::env::vars_os())?
-                .config
-                .spool
-                .dir
-        }
+        None => args.config.load()?.config.spool.dir,
     };
     let layout = Layout::new(&dir);
     if !layout.state().exists() && !Room::ALL.iter().any(|room| layout.room(*room).exists()) {

@@ -44,6 +44,22 @@ const PROXY_RATE: &str = "10r/s";
 /// The longest that one answer of a part may take.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
+/// Runs `ops/stack` with these arguments for a stack in `dir`.
+pub fn ops_stack(args: &[&str], dir: &Path, env: &[(&str, String)]) {
+    let done = Command::new(root().join("ops/stack"))
+        .args(args)
+        .env("STACK_DIR", dir)
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .output()
+        .expect("ops/stack can be run");
+    assert!(
+        done.status.success(),
+        "ops/stack {args:?} failed:\n{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
+}
+
 /// Where the parts of the stack are.
 #[derive(Debug)]
 pub struct Stack {
@@ -95,20 +111,15 @@ impl Stack {
         {
             return;
         }
-        let up = Command::new(root().join("ops/stack"))
-            .arg("up")
-            .env("STACK_DIR", &self.dir)
-            .env("KAFKA_PORT", self.kafka.to_string())
-            .env("CLICKHOUSE_PORT", self.clickhouse.to_string())
-            .env("PROXY_PORT", self.proxy.to_string())
-            .env("PROXY_RATE", PROXY_RATE)
-            .output()
-            .expect("ops/stack can be run");
-        assert!(
-            up.status.success(),
-            "ops/stack up failed:\n{}{}",
-            String::from_utf8_lossy(&up.stdout),
-            String::from_utf8_lossy(&up.stderr),
+        ops_stack(
+            &["up"],
+            &self.dir,
+            &[
+                ("KAFKA_PORT", self.kafka.to_string()),
+                ("CLICKHOUSE_PORT", self.clickhouse.to_string()),
+                ("PROXY_PORT", self.proxy.to_string()),
+                ("PROXY_RATE", PROXY_RATE.to_owned()),
+            ],
         );
     }
 

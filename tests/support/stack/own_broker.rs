@@ -8,7 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::root;
+use super::ops_stack;
 
 /// A broker of one's own; gone with the test.
 pub struct OwnBroker {
@@ -55,22 +55,17 @@ impl OwnBroker {
     }
 
     fn stack(&self, command: &str) {
-        let done = Command::new(root().join("ops/stack"))
-            .args([command, "kafka"])
-            .env("STACK_DIR", self.dir.path())
-            .env("KAFKA_PORT", self.port.to_string())
-            .env("KAFKA_CONTROLLER_PORT", self.controller_port.to_string())
-            .env(
-                "KAFKA_RETENTION_CHECK_MS",
-                self.retention_check_ms.to_string(),
-            )
-            .output()
-            .expect("ops/stack can be run");
-        assert!(
-            done.status.success(),
-            "ops/stack {command} failed:\n{}{}",
-            String::from_utf8_lossy(&done.stdout),
-            String::from_utf8_lossy(&done.stderr),
+        ops_stack(
+            &[command, "kafka"],
+            self.dir.path(),
+            &[
+                ("KAFKA_PORT", self.port.to_string()),
+                ("KAFKA_CONTROLLER_PORT", self.controller_port.to_string()),
+                (
+                    "KAFKA_RETENTION_CHECK_MS",
+                    self.retention_check_ms.to_string(),
+                ),
+            ],
         );
     }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::root;
+use super::ops_stack;
 
 /// A server of one's own; gone with the test.
 pub struct OwnServer {
@@ -60,18 +60,13 @@ impl OwnServer {
     }
 
     fn stack(&self, command: &str) {
-        let done = Command::new(root().join("ops/stack"))
-            .args([command, "clickhouse"])
-            .env("STACK_DIR", self.dir.path())
-            .env("CLICKHOUSE_PORT", self.port.to_string())
-            .env("CLICKHOUSE_USERS", self.users())
-            .output()
-            .expect("ops/stack can be run");
-        assert!(
-            done.status.success(),
-            "ops/stack {command} failed:\n{}{}",
-            String::from_utf8_lossy(&done.stdout),
-            String::from_utf8_lossy(&done.stderr),
+        ops_stack(
+            &[command, "clickhouse"],
+            self.dir.path(),
+            &[
+                ("CLICKHOUSE_PORT", self.port.to_string()),
+                ("CLICKHOUSE_USERS", self.users().display().to_string()),
+            ],
         );
     }
 }
