@@ -188,10 +188,10 @@ impl Pacer {
         UNIX_EPOCH + Duration::from_millis(self.due_ms())
     }
 
-    /// A request is about to go out. Store [`pace`](Self::pace) before it does:
-    /// a process that ends now must not try the same slot twice.
-    pub fn sent(&mut self, now: SystemTime) {
-        self.pace.in_flight_ms = Some(epoch_ms(now));
+    /// A request goes out at this time. Store [`pace`](Self::pace) before it does:
+    /// a process that ends then must not try the same slot twice.
+    pub fn sent(&mut self, at: SystemTime) {
+        self.pace.in_flight_ms = Some(epoch_ms(at));
     }
 
     /// Learns from what became of the request that [`sent`](Self::sent)

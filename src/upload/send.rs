@@ -42,6 +42,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// that the batch is there when the slot opens, also on a machine that is busy.
 const PACK_MARGIN: Duration = Duration::from_millis(500);
 
+/// What goes to disk before a post is written this long before its slot opens, or
+/// twice as long before as it last took: the slot then waits for nothing.
+const BEGIN_LEAD_LEAST: Duration = Duration::from_millis(10);
+
+/// ... and at most this long: a person's request can't go first any more.
+const BEGIN_LEAD_MAX: Duration = Duration::from_secs(1);
+
 /// What the upload is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -147,6 +154,7 @@ struct Sender {
     transport: Transport,
     pacer: Pacer,
     pack_time: Duration,
+    begin_time: Duration,
     full_batch: Option<Achieved>,
     desk: Desk,
 }
@@ -165,6 +173,7 @@ impl Sender {
             transport,
             options,
             pack_time: Duration::ZERO,
+            begin_time: Duration::ZERO,
             full_batch,
             desk: Desk::default(),
         })
@@ -227,15 +236,14 @@ impl Sender {
 
     /// One attempt at the next slot; gives the post back unless it is done with.
     async fn attempt(&mut self, mut post: Post, stop: &CancellationToken) -> Option<Post> {
-        let wait = match post.is_early {
-            true => Duration::ZERO,
-            false => self.pacer_of(&mut post).wait(SystemTime::now()),
-        };
+        let lead = (self.begin_time * 2).clamp(BEGIN_LEAD_LEAST, BEGIN_LEAD_MAX);
+        let wait = self.wait(&mut post).saturating_sub(lead);
         match self.pause(wait, stop).await {
             Pause::Over => {}
             Pause::Stopped => return Some(post),
             Pause::Requested => return self.make_way(post),
         }
+        let begun = Instant::now();
         let outlet = self.outlet.clone();
         let moved = tokio::task::spawn_blocking(move || {
             let done = outlet.begin(&mut post.batch);
@@ -251,8 +259,12 @@ impl Sender {
             Err(_) => return None, // it panicked; the file is where it was
         };
         let before = self.pacer_of(&mut post).clone();
-        self.pacer_of(&mut post).sent(SystemTime::now());
+        let left = self.wait(&mut post);
+        self.pacer_of(&mut post).sent(SystemTime::now() + left);
         self.save_pace(&post).await;
+        self.begin_time = begun.elapsed();
+        tokio::time::sleep(self.wait(&mut post)).await;
+        self.pacer_of(&mut post).sent(SystemTime::now());
         let started = Instant::now();
         let body = post.batch.bytes.clone();
         failpoint::hit("post.before");
@@ -318,6 +330,14 @@ impl Sender {
             self.pause(DISK_RETRY, stop).await;
         }
         None
+    }
+
+    /// How long until a post may go.
+    fn wait(&mut self, post: &mut Post) -> Duration {
+        match post.is_early {
+            true => Duration::ZERO,
+            false => self.pacer_of(post).wait(SystemTime::now()),
+        }
     }
 
     /// The pace of the way that a post takes.

@@ -34,8 +34,9 @@ const GAP_PER_MILLE: u64 = 20;
 /// A single early request within so many admitted ones is noise and no news.
 const NOISE_APART: u32 = 50;
 /// What is added to a distance that follows from nginx's rounding, as a share
-/// (one in so many) and at most: requests don't all travel equally fast.
+/// (one in so many), at least and at most: requests don't all travel equally fast.
 const GUARD_SHARE: u64 = 500;
+const GUARD_MS_MIN: u64 = 2;
 const GUARD_MS_MAX: u64 = 20;
 
 /// The distance between requests, as far as it is known.
@@ -248,5 +249,5 @@ impl Interval {
 }
 
 fn guard(ms: u64) -> u64 {
-    (ms / GUARD_SHARE).min(GUARD_MS_MAX)
+    (ms / GUARD_SHARE).clamp(GUARD_MS_MIN, GUARD_MS_MAX)
 }
