@@ -76,6 +76,8 @@ struct Status {
     bytes_max: u64,
     rooms: BTreeMap<&'static str, Shown>,
     slot: Slot,
+    /// What keeps every batch from being stored until an operator has acted.
+    refusal: Option<String>,
     drain: Forecast,
     concerns: Vec<Concern>,
 }
@@ -129,7 +131,10 @@ fn look(config: &Config, layout: &Layout) -> io::Result<Status> {
         bar.set_position(seen);
     })?;
     bar.finish_and_clear();
-    let slot = slot(config, layout);
+    let saved = saved(layout);
+    let refusal = saved.as_ref().and_then(|saved| saved.pace.refusal());
+    let refusal = refusal.map(str::to_owned);
+    let slot = expected(config, saved);
     let of = |room| sights.get(&room).cloned().unwrap_or_default();
     let backlog = Backlog {
         batches: of(Room::Batches).files + of(Room::Sending).files,
@@ -157,6 +162,7 @@ fn look(config: &Config, layout: &Layout) -> io::Result<Status> {
             .map(|(room, sight)| (room.name(), Shown::of(sight, now)))
             .collect(),
         slot,
+        refusal,
         drain,
         concerns: glance::concerns(layout, CONCERNS_MAX)?,
     })
@@ -187,8 +193,16 @@ impl Shown {
 /// When the next slot is, by what the upload has learned so far; by the
 /// configuration alone if it has learned nothing.
 pub(super) fn slot(config: &Config, layout: &Layout) -> Slot {
-    let saved = LocalDisk.read(&layout.pace()).ok();
-    let saved = saved.and_then(|bytes| serde_json::from_slice::<Saved>(&bytes).ok());
+    expected(config, saved(layout))
+}
+
+/// What the upload has written down for its next start.
+fn saved(layout: &Layout) -> Option<Saved> {
+    let bytes = LocalDisk.read(&layout.pace()).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn expected(config: &Config, saved: Option<Saved>) -> Slot {
     let full_batch = saved.as_ref().and_then(|saved| saved.full_batch);
     let pace = saved.map(|saved| saved.pace);
     let mut pacer = Pacer::new(run::upload_options(config).pace, pace);

@@ -40,7 +40,7 @@ pub enum Outcome {
     },
     /// The body is over the proxy's limit; nothing was passed on.
     TooLarge,
-    /// No connection: nothing left this machine.
+    /// No connection, for now: nothing left this machine.
     NotSent(Reason),
     /// It may be stored or not. Only the same bytes under the same token may
     /// follow.
@@ -53,6 +53,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// An operator: the same refusal would meet every batch, so nothing moves.
+    /// Without a status it was us who refused, before a byte had left: to trust
+    /// the server, say.
     Operator(Reason),
     /// An operator, if the batch is compact: the server can't read the file.
     /// Nobody, if it keeps to the oldest encodings.

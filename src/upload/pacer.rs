@@ -74,6 +74,10 @@ pub struct Pace {
     body_bytes_refused: Option<u64>,
     /// The largest body that it admitted, in bytes.
     body_bytes_fit: u64,
+    /// What keeps every batch from being stored until an operator has acted, by
+    /// the last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
 }
 
 /// A wait, as start and length: with an end alone, a clock that is set back
@@ -103,7 +107,13 @@ impl Pace {
             setbacks: 0,
             body_bytes_refused: None,
             body_bytes_fit: 0,
+            refusal: None,
         }
+    }
+
+    /// What keeps every batch from being stored until an operator has acted.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 }
 
@@ -130,6 +140,7 @@ impl Pacer {
         // Whoever restarts after an error has probably mended something.
         pace.setbacks = 0;
         pace.hold = None;
+        pace.refusal = None;
         // A request was under way when the last process ended: it may have
         // used its slot.
         if let Some(sent) = pace.in_flight_ms.take() {
@@ -199,12 +210,13 @@ impl Pacer {
     pub fn record(&mut self, outcome: &Outcome, body_bytes: u64, now: SystemTime, jitter: f64) {
         let now = epoch_ms(now);
         let sent = self.pace.in_flight_ms.take().unwrap_or(now);
+        self.note_refusal(outcome);
         match outcome {
             Outcome::Throttled { retry_after } => self.refused(*retry_after, sent, now),
             Outcome::TooLarge => self.too_large(body_bytes),
-            Outcome::NotSent(_) => {
-                let (first_ms, max_ms) = NOT_SENT_MS;
-                self.set_back(first_ms, max_ms, now, jitter);
+            Outcome::NotSent(_) => self.not_sent(now, jitter),
+            Outcome::Refused(Refusal::Operator(reason)) if reason.status.is_none() => {
+                self.not_sent(now, jitter);
             }
             Outcome::Stored | Outcome::Refused(Refusal::Data(_)) => {
                 self.admitted(sent);
@@ -317,6 +329,25 @@ impl Pacer {
         {
             self.pace.body_bytes_refused = None;
         }
+    }
+
+    /// Remembers what an operator has to mend, until an outcome says that it is:
+    /// the proxy's own refusals say neither.
+    fn note_refusal(&mut self, outcome: &Outcome) {
+        self.pace.refusal = match outcome {
+            Outcome::Throttled { .. } | Outcome::TooLarge | Outcome::NotSent(_) => return,
+            Outcome::Refused(Refusal::Operator(reason)) => Some(reason.to_string()),
+            Outcome::Refused(Refusal::Format(reason)) => Some(format!(
+                "the server can't read the file, whose encodings upload.encoding chooses: {reason}"
+            )),
+            Outcome::Refused(Refusal::Data(_)) | Outcome::Stored | Outcome::Unknown(_) => None,
+        };
+    }
+
+    /// The proxy saw no request: no slot was used, and nothing is learned.
+    fn not_sent(&mut self, now: u64, jitter: f64) {
+        let (first_ms, max_ms) = NOT_SENT_MS;
+        self.set_back(first_ms, max_ms, now, jitter);
     }
 
     /// Waits twice as long after each setback in a row, less up to a quarter.

@@ -406,6 +406,48 @@ fn without_a_connection_the_wait_doubles_up_to_a_minute_and_jitter_shortens_it()
 }
 
 #[test]
+fn a_server_that_we_do_not_trust_is_tried_like_one_that_is_away_and_has_used_no_slot() {
+    let untrusted = Outcome::Refused(Refusal::Operator(Reason {
+        status: None,
+        may_be_stored: false,
+        ..reason()
+    }));
+    let mut pacer = fresh();
+    attempt(&mut pacer, 0.0, &Outcome::Stored);
+    attempt(&mut pacer, 60.0, &untrusted);
+    assert_eq!(wait(&mut pacer, 60.0), 1.0);
+    attempt(&mut pacer, 61.0, &untrusted);
+    assert_eq!(wait(&mut pacer, 61.0), 2.0);
+    assert_eq!(pacer.interval(), Duration::from_secs(60));
+}
+
+#[test]
+fn what_an_operator_must_mend_is_remembered_until_an_answer_says_that_it_is() {
+    let refusal = |message: &str| {
+        Outcome::Refused(Refusal::Operator(Reason {
+            message: message.to_owned(),
+            ..reason()
+        }))
+    };
+    let mut pacer = fresh();
+    for silent in [&THROTTLED, &Outcome::TooLarge, &not_sent()] {
+        attempt(&mut pacer, 0.0, &refusal("no such table"));
+        attempt(&mut pacer, 60.0, silent);
+        let stored = serde_json::to_string(pacer.pace()).unwrap();
+        let pace: Pace = serde_json::from_str(&stored).unwrap();
+        assert_eq!(pace.refusal(), Some("status 500: no such table"));
+    }
+    attempt(&mut pacer, 120.0, &Outcome::Stored);
+    assert_eq!(pacer.pace().refusal(), None);
+    let unreadable = Outcome::Refused(Refusal::Format(reason()));
+    attempt(&mut pacer, 180.0, &unreadable);
+    assert!(pacer.pace().refusal().unwrap().contains("upload.encoding"));
+    // Whoever restarts has probably mended it.
+    let pacer = Pacer::new(options(), Some(pacer.pace().clone()));
+    assert_eq!(pacer.pace().refusal(), None);
+}
+
+#[test]
 fn an_unknown_outcome_counts_its_slot_as_used() {
     let mut pacer = fresh();
     attempt(&mut pacer, 0.0, &Outcome::Unknown(reason()));

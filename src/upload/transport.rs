@@ -17,7 +17,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Client, RequestBuilder, redirect, retry};
 use serde::Deserialize;
 
-use super::answer::{Answer, Outcome, Reason, classify};
+use super::answer::{Answer, Outcome, Reason, Refusal, classify};
+use super::connection;
 use super::request::Request;
 
 /// Bytes of an answer's body that are kept; an insert's should be empty.
@@ -147,13 +148,16 @@ impl Transport {
             .body(body);
         let post = match self.identify(post) {
             Ok(post) => post,
-            Err(message) => return Outcome::NotSent(Reason::without_answer(false, message)),
+            Err(message) => return refused_here(message),
         };
         match post.send().await {
             Ok(response) => classify(&read(response).await),
             // Name resolution, connection, TLS: not a byte of the request left.
             Err(error) if error.is_connect() || error.is_builder() => {
-                Outcome::NotSent(Reason::without_answer(false, chain(error)))
+                match connection::remedy(&error) {
+                    Some(remedy) => refused_here(format!("{remedy} ({})", chain(error))),
+                    None => Outcome::NotSent(Reason::without_answer(false, chain(error))),
+                }
             }
             Err(error) => Outcome::Unknown(Reason::without_answer(true, chain(error))),
         }
@@ -185,6 +189,12 @@ impl Transport {
             .header("X-ClickHouse-User", user)
             .header("X-ClickHouse-Key", password))
     }
+}
+
+/// We did not even begin, and no other batch would go either before an operator
+/// has acted.
+fn refused_here(message: String) -> Outcome {
+    Outcome::Refused(Refusal::Operator(Reason::without_answer(false, message)))
 }
 
 /// Reads the answer's body to its end, or to the limit.

@@ -71,6 +71,9 @@ pub(super) fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
         seconds(slot.wait.as_secs_f64()),
         slot.interval.as_secs_f64(),
     )?;
+    if let Some(refusal) = &status.refusal {
+        writeln!(out, "uploads wait for a person: {refusal}")?;
+    }
     let drain = &status.drain;
     match drain.batches {
         0 => writeln!(out, "nothing waits")?,
