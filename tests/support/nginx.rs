@@ -115,6 +115,10 @@ impl Nginx {
 pub struct Line {
     /// When it came, in seconds since 1970: slots are counted from there.
     pub time: f64,
+    /// The status of its answer.
+    pub status: u16,
+    /// The length of its body, by its own account.
+    pub body_bytes: u64,
     /// Whether it was passed on, which takes the slot.
     pub is_admitted: bool,
     /// Path and query.
@@ -123,13 +127,17 @@ pub struct Line {
 
 impl Line {
     fn parse(line: &str) -> Self {
-        let mut words = line.splitn(4, ' ');
-        let mut number = || words.next().unwrap().parse::<f64>().unwrap();
+        let mut words = line.splitn(6, ' ');
+        // A length that the request did not give is "-".
+        let mut number = || words.next().unwrap().parse().unwrap_or(0.0);
         let (answered, took) = (number(), number());
+        let (status, body_bytes) = (number() as u16, number() as u64);
         let is_admitted = words.next() != Some("-");
         let uri = words.next().unwrap().to_owned();
         Self {
             time: answered - took,
+            status,
+            body_bytes,
             is_admitted,
             uri,
         }
@@ -165,7 +173,7 @@ fn config(dir: &Path, address: SocketAddr, rate: &str, location: &str, is_tls: b
         "daemon off; {user} worker_processes 1; pid {path}/pid; error_log {path}/error.log notice;
          events {{}}
          http {{
-           log_format short '$msec $request_time $upstream_status $request_uri';
+           log_format short '$msec $request_time $status $content_length $upstream_status $request_uri';
            access_log {path}/access.log short;
            client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
            fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;
