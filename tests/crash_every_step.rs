@@ -10,7 +10,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use spoolhouse::spool::batch::recipe::Encoding;
@@ -104,6 +104,22 @@ fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     driver.take_up().unwrap();
     post(&mut driver, &[Answer::Stored]);
     assert!(disk.count("batches") >= 1, "the other part");
+    // It knows a setting of the other part no more: that one is frozen anew under
+    // those of the next start, but not once it may be stored under them.
+    post(&mut driver, &[Answer::Throttled, Answer::Unreadable]);
+    let refused = last_in(disk, "batches");
+    let mut driver = configured(driver, disk, world, "1");
+    assert!(driver.find().unwrap());
+    let frozen = last_in(disk, "batches");
+    assert_ne!(refused, frozen);
+    post(&mut driver, &[Answer::UnknownButStored]);
+    let mut driver = configured(driver, disk, world, "2");
+    assert!(driver.find().unwrap());
+    assert_eq!(
+        last_in(disk, "sending"),
+        frozen.replace("batches", "sending")
+    );
+    post(&mut driver, &[Answer::Stored]);
     by_hand(&mut driver, disk, world);
     // Retention overtakes us while we are away.
     driver.take_in(0, 5);
@@ -115,6 +131,16 @@ fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     driver.finish().unwrap();
     assert!(disk.count("undecodable") > 3);
     assert_eq!(disk.count("rejected"), 2, "a batch and the reason");
+}
+
+/// The next start, under other settings of the insert.
+fn configured(driver: Driver, disk: &SimDisk, world: &Arc<Mutex<World>>, value: &str) -> Driver {
+    drop(driver);
+    let settings = [("max_insert_threads".to_owned(), value.to_owned())];
+    world.lock().unwrap().settings = settings.into();
+    let mut driver = Driver::start(disk, world).unwrap();
+    driver.take_up().unwrap();
+    driver
 }
 
 /// What an operator asks for at the command line.
@@ -168,6 +194,14 @@ fn lower_limit(driver: &Driver, world: &Mutex<World>) {
     world.lock().unwrap().body_bytes_max = bytes - BODY_MAX_FALL;
 }
 
+/// What the crash of a seed leaves.
+fn crash(moment: &Moment, seed: u64) -> SimDisk {
+    match seed < KILLS {
+        true => moment.kill(seed),
+        false => moment.power_cut(seed),
+    }
+}
+
 /// A new process opens what a crash has left: its account must balance.
 fn recover(disk: &SimDisk, world: &Arc<Mutex<World>>) -> Result<Driver, String> {
     let mut driver = Driver::start(disk, world).map_err(|error| error.to_string())?;
@@ -188,10 +222,6 @@ fn every_record_is_there_exactly_once_after_a_crash_at_any_disk_operation() {
     for (moment, world) in &photos {
         let seeds = 0..KILLS + POWER_CUTS;
         for seed in seeds {
-            let crash = |moment: &Moment, seed| match seed < KILLS {
-                true => moment.kill(seed),
-                false => moment.power_cut(seed),
-            };
             let told = |again: Option<&Moment>, error: String| {
                 let again =
                     again.map(|moment| format!("; then at {} {}", moment.number, moment.op));
@@ -229,6 +259,44 @@ fn every_record_is_there_exactly_once_after_a_crash_at_any_disk_operation() {
         disk.made(),
         "every operation is a crash point"
     );
+}
+
+#[test]
+fn a_batch_that_is_being_split_is_never_taken_for_one_that_may_be_stored() {
+    let disk = SimDisk::new();
+    let (world, photos) = photographed(World::new(&[(0, 80)], BODY_MAX), &disk);
+    let mut driver = Driver::start(&disk, &world).unwrap();
+    driver.take_up().unwrap();
+    driver.take_in(0, 25);
+    driver.seal().unwrap();
+    driver.commit(Commit::Acknowledged);
+    driver.hand_over().unwrap();
+    assert!(driver.find().unwrap());
+    driver.post(Answer::Throttled).unwrap();
+    let whole = last_in(&disk, "sending");
+    lower_limit(&driver, &world);
+    photos.lock().unwrap().clear();
+    driver.post(Answer::Stored).unwrap();
+    assert_eq!(disk.count("sending"), 0);
+    let mut cut_short = 0;
+    for (moment, world) in photos.lock().unwrap().iter() {
+        for seed in 0..KILLS + POWER_CUTS {
+            let disk = crash(moment, seed);
+            let world = Arc::new(Mutex::new(world.clone()));
+            // Until a first part is there, it may still lie where the post left it.
+            let batches = disk.files(&Path::new(SPOOL).join("batches"));
+            let is_part =
+                |path: &PathBuf| !whole.ends_with(path.file_name().unwrap().to_str().unwrap());
+            if !batches.keys().any(is_part) {
+                continue;
+            }
+            cut_short += 1;
+            let mut driver = recover(&disk, &world).unwrap();
+            driver.finish().unwrap();
+            assert_eq!(disk.count("doubtful"), 0, "at {}", moment.op);
+        }
+    }
+    assert!(cut_short > 0, "no crash cut the split short");
 }
 
 #[test]

@@ -10,12 +10,15 @@ mod support {
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use spoolhouse::commands::produce::traffic;
 use spoolhouse::spool::digest;
 use support::nginx::{Line, Nginx};
+use support::stack::by_hand::{
+    self, assert_exit, house_with_segments, is_empty, last_in, said, upload,
+};
 use support::stack::house::NOWHERE;
 use support::stack::rows::{assert_same, rows, send, stored};
 use support::stack::spool_files::{decode, files_in, log_rows};
@@ -24,7 +27,7 @@ use support::stack::{House, root, stack};
 /// One request every 3.003 s: nginx counts 333 in 1000 s.
 const SLOW: &str = "20r/m";
 const SLOT: f64 = 3.0;
-const SLOT_SETTINGS: &str = "interval = \"3s\"";
+const SLOT_SETTINGS: &str = by_hand::SLOW_SETTINGS;
 
 /// Two clocks, and a loaded machine.
 const TOLERANCE: f64 = 0.1;
@@ -52,57 +55,12 @@ fn refusals(nginx: &Nginx) -> usize {
     nginx.log().iter().filter(|line| !line.is_admitted).count()
 }
 
-/// A house that stopped with segments in its spool, at least one for each part
-/// of the rows; the first is frozen in sending/.
-fn house_with_segments(test: &str, parts: &[&[traffic::Row]]) -> House {
-    let mut house = House::new(test, 1);
-    house.upload_url = NOWHERE.to_owned();
-    house.upload_settings = SLOT_SETTINGS;
-    house.start();
-    for part in parts {
-        let places = send(&house, part);
-        house.wait_until_committed(&places);
-    }
-    let is_done = || {
-        let count = |room| files_in(&house.spool(), room).len();
-        (count("sealed"), count("sending")) == (0, 1)
-    };
-    house.wait_until("the first batch and the last segment", is_done);
-    assert_eq!(house.stop(), Some(0));
-    house
-}
-
 /// Makes the table refuse every row, or no more.
 fn refuse_data(house: &House, refuse: bool) {
     house.clickhouse(match refuse {
         true => "ALTER TABLE http_log ADD CONSTRAINT no CHECK resource_id > 18446744073709551614",
         false => "ALTER TABLE http_log DROP CONSTRAINT no",
     });
-}
-
-fn upload(house: &House, words: &[&str]) -> Output {
-    house.other_command("upload").args(words).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    let text = [&output.stdout[..], &output.stderr].concat();
-    String::from_utf8(text).unwrap()
-}
-
-/// Asserts how it ended, and that it said why.
-fn assert_exit(output: &Output, code: i32, words: &[&str]) {
-    let said = said(output);
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    for word in words {
-        assert!(said.contains(word), "{word:?} is missing in: {said}");
-    }
-}
-
-/// `room/name` of the last file in a room.
-fn last_in(house: &House, room: &str) -> String {
-    let files = files_in(&house.spool(), room);
-    let name = files.last().expect("a file").file_name().unwrap();
-    format!("{room}/{}", name.to_str().unwrap())
 }
 
 fn rows_in(file: &Path) -> usize {
@@ -121,10 +79,6 @@ fn picture(house: &House) -> Vec<(PathBuf, Vec<u8>)> {
             (entry.into_path(), content)
         })
         .collect()
-}
-
-fn is_empty(house: &House, room: &str) -> bool {
-    fs::read_dir(house.spool().join(room)).unwrap().count() == 0
 }
 
 #[test]

@@ -293,7 +293,7 @@ impl Driver {
         PackOptions {
             bytes_max: world.body_bytes_max as u64,
             encoding: world.encoding,
-            settings: BTreeMap::new(),
+            settings: world.settings.clone(),
             ..PackOptions::default()
         }
     }

@@ -14,6 +14,7 @@
 //! lives in a [`House`] with names of its own.
 #![allow(dead_code)] // every test uses its own part of it
 
+pub mod by_hand;
 pub mod fault_proxy;
 pub mod feed;
 pub mod house;

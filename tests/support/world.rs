@@ -36,6 +36,8 @@ pub struct World {
     pub body_bytes_max: usize,
     /// Which encodings are configured.
     pub encoding: Encoding,
+    /// Which settings of an insert are.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl World {
@@ -49,6 +51,7 @@ impl World {
             elsewhere: BTreeSet::new(),
             body_bytes_max,
             encoding: Encoding::Compact,
+            settings: BTreeMap::new(),
         }
     }
 

@@ -262,16 +262,21 @@ impl House {
     /// Asks it to stop (SIGTERM) and waits; its exit code.
     pub fn stop(&self) -> Option<i32> {
         self.signal("TERM");
-        let status = self.wait_for_exit();
-        self.child.replace(None);
-        status
+        self.wait_for_end()
     }
 
-    fn wait_for_exit(&self) -> Option<i32> {
+    /// Waits for it to end by itself; its exit code, none if it was killed.
+    pub fn wait_for_end(&self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let ended = self.child.borrow_mut().as_mut().unwrap().try_wait();
+            let ended = self
+                .child
+                .borrow_mut()
+                .as_mut()
+                .expect("it runs")
+                .try_wait();
             if let Some(status) = ended.unwrap() {
+                self.child.replace(None);
                 return status.code();
             }
             assert!(
