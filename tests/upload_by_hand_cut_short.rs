@@ -63,12 +63,17 @@ fn answer(house: &House, mut command: Child) -> String {
 /// An answer in `inbox/` to which nothing more will come.
 fn final_answer(house: &House) -> Option<(PathBuf, Value)> {
     let entries = fs::read_dir(house.spool().join("inbox")).unwrap();
-    let mut answers = entries.filter_map(|entry| {
-        let file = entry.unwrap().path();
+    let files = entries.map(|entry| entry.unwrap().path());
+    // A draft of an answer has another ending.
+    let mut answers = files.filter_map(|file| {
+        let name = file.file_name()?.to_str()?;
+        if !name.ends_with(".answer.json") {
+            return None;
+        }
         let answer: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
         Some((file, answer))
     });
-    answers.find(|(_, answer)| answer["state"].is_string() && answer["state"] != "waiting")
+    answers.find(|(_, answer)| answer["state"] != "waiting")
 }
 
 /// The rest goes the ordinary way, and everything is there once.

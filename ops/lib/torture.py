@@ -5,6 +5,10 @@ a fail point (src/failpoint.rs) and cycle through all of them, so that every
 hand-over is cut in two again and again; a step that isn't come to in time is
 replaced by a `kill -9`, and armed again later.
 
+Beside it a person asks for files by hand now and then (`spoolhouse upload`). Whom
+they ask is killed as ever; without an owner the command becomes one, and is killed
+itself before the next life begins.
+
 The broker keeps data for a minute as in the reference environment: whatever
 isn't read and durable in time is lost, and shows.
 
@@ -22,6 +26,7 @@ from collections import Counter
 
 import proxy_log
 import reconcile
+from by_hand import Person
 from demo_view import listing
 from full_spool import FullSpool
 from parts import ROOT, Settings
@@ -31,19 +36,20 @@ DIR = ROOT / "target/torture"
 PRODUCE_MAX = 100_000_000  # the producer is stopped when the kills are done
 
 # A life is short, so everything must come to pass within a second or two: small
-# windows, small requests, a proxy that admits two a second. A request holds
-# about as many rows as arrive between two of them, so that sometimes a segment
-# is split and sometimes not, and the limit that spoolhouse expects is above the
-# proxy's, so that a batch is split, too.
+# windows, small requests, a proxy that admits four a second. A request holds more
+# than arrives between two of them, but less than has come while spoolhouse was
+# down: so sometimes a segment is split and sometimes not. The limit that
+# spoolhouse expects is above the proxy's, so that a batch is split, too.
 SPOOL = {"roll_after": "300ms"}
-UPLOAD = {"max_body": "96KiB"}
-PROXY_RATE, PROXY_BODY = "120r/m", "64k"
+UPLOAD = {"max_body": "48KiB"}
+PROXY_RATE, PROXY_BODY = "240r/m", "24k"
 # A life of another interval than the last forgets what that one learned, and is
 # refused by the proxy until it has learned it again.
-INTERVALS = ("200ms", "300ms", "500ms")
+INTERVALS = ("100ms", "150ms", "250ms")
 
 RANDOM_MOMENT_SECONDS = (0.02, 2.5)
 FAILPOINT_SECONDS_MAX = 6
+BESIDE, ALONE = 0.3, 0.1  # how often a person asks beside an owner, and without one, per life
 HITS = (1, 1, 1, 2, 3)  # at which hit of its step a fail point strikes: one of these
 DRAIN_SECONDS_MAX = 60  # for what Kafka still has
 STALL_SECONDS_MAX = 60  # without a row stored, while the spool empties
@@ -56,9 +62,10 @@ def arguments():
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Kills spoolhouse N times under load: half of the times with kill -9 at a random moment, half\n"
-            "at the named steps of every hand-over (src/failpoint.rs), which only the dev build has. Then\n"
-            "lets the spool empty and compares what ClickHouse holds with what was produced, row by row.\n\n"
-            "Starts a stack of its own in target/torture/, emptied first, with a proxy that admits two\n"
+            "at the named steps of every hand-over (src/failpoint.rs), which only the dev build has. Beside it\n"
+            "`spoolhouse upload` is asked for files, and killed, too. Then lets the spool empty and compares\n"
+            "what ClickHouse holds with what was produced, row by row.\n\n"
+            "Starts a stack of its own in target/torture/, emptied first, with a proxy that admits four\n"
             "requests a second, on ports 30092, 30093, 30123 to 30125 unless the environment names others\n"
             "(ops/stack --help). 200 kills take about five minutes."
         ),
@@ -84,6 +91,7 @@ class Torture(Trial):
         self.random = random.Random(given.seed)
         self.kills = given.kills
         self.struck, self.missed, self.at_random = Counter(), Counter(), 0
+        self.person = Person(self, self.random)
 
     def steps(self):
         self.prepare(spool=SPOOL, upload=UPLOAD)
@@ -119,8 +127,14 @@ class Torture(Trial):
                 print(f"{told - begun:5.0f} s  {kill + 1} kills, {rows} rows stored", flush=True)
         print(f"{time.monotonic() - begun:5.0f} s  {self.kills} kills", flush=True)
 
-    def live(self, **environment):
-        self.start_owner(SPOOLHOUSE_UPLOAD__INTERVAL=self.random.choice(INTERVALS), **environment)
+    def live(self, alone=ALONE, beside=BESIDE, **environment):
+        interval = {"SPOOLHOUSE_UPLOAD__INTERVAL": self.random.choice(INTERVALS)}
+        self.person.step_aside()
+        if self.random.random() < alone:
+            self.person.ask_alone(interval)
+        self.start_owner(**interval, **environment)
+        if self.random.random() < beside:
+            self.person.ask_beside(interval)
 
     def kill_at_random(self):
         self.live()
@@ -145,7 +159,7 @@ class Torture(Trial):
 
     def drain(self):
         """One last life, undisturbed, until the spool is empty."""
-        self.live()
+        self.live(alone=0, beside=0)
         self.producer.terminate()
         self.producer_done()
         if not self.wait_committed(DRAIN_SECONDS_MAX):
@@ -160,6 +174,11 @@ class Torture(Trial):
                 raise Failure(f"nothing was stored for {STALL_SECONDS_MAX} s:\n{self.tail(self.owner)}")
             time.sleep(TICK_SECONDS)
         self.stop_owner()
+        self.person.leave()
+
+    def stop_all(self):
+        self.person.leave()
+        super().stop_all()
 
     def reckon(self):
         result = self.reconcile()
@@ -176,6 +195,9 @@ class Torture(Trial):
         for step in self.failpoints:
             note = f", missed {self.missed[step]}" if self.missed[step] else ""
             print(f"  {self.struck[step]:4}  {step}{note}")
+        by_hand = ", ".join(f"{count} {end}" for end, count in sorted(self.person.ends.items()))
+        print(f"by hand: {sum(self.person.ends.values())} commands: {by_hand or 'none'}")
+        result.problems += [f"a command by hand ended with {end}" for end in self.person.unexpected()]
         reconcile.report(result)
         print(f"bad messages: produced {bad}, kept in undecodable/ {result.undecodable}")
         print(f"kills {self.kills}, produced {result.produced - bad}, stored {result.stored}, "
