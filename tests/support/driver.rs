@@ -22,6 +22,7 @@ use spoolhouse::spool::segment::{Finished, OpenSegment};
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::upload::answer::{Outcome, Reason, Refusal};
+use spoolhouse::upload::codes;
 use spoolhouse::upload::fate::{Configured, Fate, History};
 use uuid::Uuid;
 
@@ -53,6 +54,8 @@ pub enum Answer {
     Refused,
     /// The server can't read the file.
     Unreadable,
+    /// The server lacks a setting of the insert.
+    UnknownSetting,
 }
 
 /// The messages since the last seal.
@@ -78,6 +81,10 @@ impl Answer {
             Answer::Throttled => Outcome::Throttled { retry_after: None },
             Answer::Refused => Outcome::Refused(Refusal::Data(reason(false))),
             Answer::Unreadable => Outcome::Refused(Refusal::Format(reason(false))),
+            Answer::UnknownSetting => Outcome::Refused(Refusal::Operator(Reason {
+                code: Some(codes::UNKNOWN_SETTING),
+                ..reason(false)
+            })),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::process::Output;
 use spoolhouse::commands::produce::traffic;
 
 use super::House;
-use super::house::NOWHERE;
+use super::house::{NOWHERE, output_in_time};
 use super::rows::send;
 use super::spool_files::files_in;
 
@@ -36,7 +36,7 @@ pub fn house_with_segments(test: &str, parts: &[&[traffic::Row]]) -> House {
 
 /// Runs `spoolhouse upload` with these words, to its end.
 pub fn upload(house: &House, words: &[&str]) -> Output {
-    house.other_command("upload").args(words).output().unwrap()
+    output_in_time(house.other_command("upload").args(words))
 }
 
 /// All that a command said.

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -190,13 +190,7 @@ impl House {
     /// Starts it although it can't go well, and waits for its end: exit code
     /// and what it said.
     pub fn start_in_vain(&self) -> (Option<i32>, String) {
-        let mut child = self.command().stderr(Stdio::piped()).spawn().unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
-            thread::sleep(LOOK_EVERY);
-        }
-        let _ = child.kill();
-        let done = child.wait_with_output().unwrap();
+        let done = output_in_time(&mut self.command());
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         (done.status.code(), said)
     }
@@ -621,6 +615,19 @@ fn create_topic(brokers: &str, name: &str, partitions: i32) -> bool {
         admin.create_topics([&topic], options)
     });
     created.unwrap().pop().unwrap().is_ok()
+}
+
+/// Runs a command that says little to its end, or to a kill when it takes longer
+/// than [`PATIENCE`].
+pub fn output_in_time(command: &mut Command) -> Output {
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        thread::sleep(LOOK_EVERY);
+    }
+    let _ = child.kill();
+    child.wait_with_output().unwrap()
 }
 
 /// What a group has committed, seen from outside of it.
