@@ -41,7 +41,7 @@ pub struct Args {
 /// Runs until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// A [`config::ConfigError`] when the configuration can't be used, anything
+/// A [`ConfigError`](crate::config::ConfigError) when the configuration can't be used, anything
 /// else when a room fails.
 pub fn run(args: Args) -> anyhow::Result<()> {
     if let Ok(step) = std::env::var(failpoint::VARIABLE) {

@@ -77,6 +77,6 @@ pub(super) fn attempt(outcome: &Outcome, post: &Post, took: Duration, pacer: &Pa
     metrics::histogram!("spoolhouse_request_seconds").record(took);
     metrics::gauge!("spoolhouse_slot_interval_seconds").set(pacer.interval());
     metrics::gauge!("spoolhouse_body_bytes_max").set(pacer.body_bytes_max() as f64);
-    let needs_operator = label == "refused_operator";
+    let needs_operator = pacer.pace().refusal().is_some();
     metrics::gauge!("spoolhouse_operator_needed").set(u8::from(needs_operator));
 }
