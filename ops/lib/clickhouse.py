@@ -17,8 +17,9 @@ class ClickHouseError(Exception):
 
 
 class ClickHouse:
-    def __init__(self, port):
+    def __init__(self, port, database="default"):
         self.base = f"http://127.0.0.1:{port}/"
+        self.database = database
 
     def answers(self):
         try:
@@ -35,9 +36,8 @@ class ClickHouse:
 
         `parameters` are the values of `{name:Type}` in the query.
         """
-        url = self.base
-        if parameters:
-            url += "?" + urllib.parse.urlencode({f"param_{name}": value for name, value in parameters.items()})
+        named = {"database": self.database} | {f"param_{name}": value for name, value in parameters.items()}
+        url = f"{self.base}?{urllib.parse.urlencode(named)}"
         try:
             with urllib.request.urlopen(url, data=sql.encode(), timeout=timeout) as response:
                 return response.read()
