@@ -56,7 +56,7 @@ fn every_query_of_every_panel_adds_up_to_the_log() {
 fn every_expression_names_what_is_exported() {
     let mut house = House::new("dashboards_health", 1);
     // Whatever has labels is exported from its first event on: each is made to happen.
-    house.spool_settings = "undecodable_max_age = \"1s\"";
+    house.spool_settings = "undecodable_max_bytes = \"1MiB\"";
     let rows = rows(21, 300);
     let mut places = send(&house, &rows[..100]);
     house.start();
@@ -65,12 +65,12 @@ fn every_expression_names_what_is_exported() {
 
     places.extend(send(&house, &rows[100..]));
     house.delete_before(0, 150);
-    let bad = bad_messages();
-    places.extend(house.produce(bad.iter().map(|(_, message)| message.as_slice())));
     house.start();
-    house.wait_until_drained(&places);
-    house.wait_until("old messages to be dropped", || {
-        let dropped = "spoolhouse_undecodable_payloads_dropped_total";
+    let bad = bad_messages();
+    let dropped = "spoolhouse_undecodable_payloads_dropped_total";
+    house.wait_until("payloads to be dropped", || {
+        places.extend(house.produce(bad.iter().map(|(_, message)| message.as_slice())));
+        house.wait_until_drained(&places);
         house.metric(dropped) > 0.0
     });
     let exported = house.dir().join("metrics");

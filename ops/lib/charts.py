@@ -9,6 +9,7 @@ import sys
 
 import charts_grafana
 import charts_health
+import charts_plot
 import charts_traffic
 from parts import ROOT
 
@@ -38,8 +39,12 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser("write", help="write the dashboards from the code in ops/lib/charts_*.py")
     command.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file would change")
+    command = commands.add_parser(
+        "plot", help="draw a dashboard with real data into ops/grafana", description=charts_plot.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    charts_plot.add_arguments(command)
     given = parser.parse_args()
-    return write(given.check)
+    return write(given.check) if given.command == "write" else charts_plot.run(given)
 
 
 if __name__ == "__main__":
