@@ -186,14 +186,14 @@ EXPECTED = {
     "Bandwidth by status": lambda log: log.over_time_by(bandwidth, "status"),
     "Requests per second by cache status": lambda log: log.over_time_by(rate, "cache"),
     "Bandwidth by cache status": lambda log: log.over_time_by(bandwidth, "cache"),
-    "Requests per second by the first $top by $by: resource": lambda log: log.over_time_by(rate, "resource", True),
-    "Bandwidth by the first $top by $by: resource": lambda log: log.over_time_by(bandwidth, "resource", True),
-    "The first $top by $by: resource": lambda log: log.ranking("resource"),
-    "Requests per second by the first $top by $by: address": lambda log: log.over_time_by(rate, "address", True),
-    "Bandwidth by the first $top by $by: address": lambda log: log.over_time_by(bandwidth, "address", True),
-    "The first $top by $by: address": lambda log: log.ranking("address"),
+    "Requests per second by resource, the first $top by $by": lambda log: log.over_time_by(rate, "resource", True),
+    "Bandwidth by resource, the first $top by $by": lambda log: log.over_time_by(bandwidth, "resource", True),
+    "Resource: the first $top by $by": lambda log: log.ranking("resource"),
+    "Requests per second by address, the first $top by $by": lambda log: log.over_time_by(rate, "address", True),
+    "Bandwidth by address, the first $top by $by": lambda log: log.over_time_by(bandwidth, "address", True),
+    "Address: the first $top by $by": lambda log: log.ranking("address"),
 }
-RANKED = {"The first $top by $by: resource", "The first $top by $by: address"}
+RANKED = {"Resource: the first $top by $by", "Address: the first $top by $by"}
 
 
 def views(log):

@@ -25,32 +25,42 @@ DIMENSIONS = {
     "address": ("remote_addr", "Address"),
 }
 
+# Of these there are too many for one chart: the first $top by $by are shown.
+RANKED = ("resource", "address")
+
 # Of nginx's cache states, those in which the cache answered.
 HITS = "('HIT', 'STALE', 'UPDATING', 'REVALIDATED')"
 
-CHOSEN = "\n".join(
-    f"  AND $__conditionalAll({column} IN (${{{name}:singlequote}}), ${name})"
+CHOSEN = "".join(
+    f"\n  AND $__conditionalAll({column} IN (${{{name}:singlequote}}), ${name})"
     for name, (column, _) in DIMENSIONS.items())
-IN_RANGE = f"WHERE $__timeFilter(minute)\n{CHOSEN}"
+IN_RANGE = f"WHERE $__timeFilter(minute){CHOSEN}"
 
-# The days that lie wholly in the range, and the minutes of the two that do not.
-# Projections by day answer only conditions on toDate(minute); together both are
-# exactly the range.
-WHOLE_DAYS = "toDate(minute) > toDate($__fromTime, 'UTC') AND toDate(minute) < toDate($__toTime, 'UTC')"
-EDGES = "toDate(minute) IN (toDate($__fromTime, 'UTC'), toDate($__toTime, 'UTC')) AND $__timeFilter(minute)"
+# The days that lie wholly in the range are asked by day, which projections of
+# their own can answer; the minutes of the two other days by minute.
+FIRST_DAY, LAST_DAY = "toDate($__fromTime, 'UTC')", "toDate($__toTime, 'UTC')"
 
 
-def by_days_and_edges(columns, group):
-    """The rows of a subquery over the range that need not tell one minute from another."""
+def by_days_and_edges(name, columns, group, chosen=CHOSEN):
+    """The rows of a subquery over the range that need not tell one minute from another.
+
+    Where the other of resource and address is chosen, no projection by day has
+    it: then all is asked by minute, and the projections of that one are read.
+    """
+    other = "resource" if name == "address" else "address"
+    by_day = f"$__conditionalAll(1=0, ${other})" if chosen else "1=1"
     parts = (
-        f"SELECT {columns}\nFROM http_log_totals\nWHERE {condition}\n{CHOSEN}\nGROUP BY {group}"
-        for condition in (WHOLE_DAYS, EDGES))
-    return "\nUNION ALL\n".join(parts)
+        f"day > {FIRST_DAY} AND day < {LAST_DAY} AND {by_day}",
+        f"$__timeFilter(minute) AND (toDate(minute) IN ({FIRST_DAY}, {LAST_DAY}) OR NOT ({by_day}))",
+    )
+    return "\nUNION ALL\n".join(
+        f"SELECT {columns}\nFROM http_log_totals\nWHERE {condition}{chosen}\nGROUP BY {group}" for condition in parts)
 
 
-def top(column):
-    """A condition: only the first $top values of the column by $by."""
-    rows = by_days_and_edges(f"{column}, sum($by) AS amount", column)
+def top(name):
+    """A condition: only the first $top values of the dimension by $by."""
+    column, _ = DIMENSIONS[name]
+    rows = by_days_and_edges(name, f"{column}, sum($by) AS amount", column)
     return (f"  AND {column} IN (\nSELECT {column} FROM (\n{rows}\n)\n"
             f"GROUP BY {column} ORDER BY sum(amount) DESC, {column} LIMIT $top)")
 
@@ -60,10 +70,10 @@ def over_time(value, alias):
             f"{IN_RANGE}\nGROUP BY time ORDER BY time")
 
 
-def over_time_by(name, value, alias, limited=False):
+def over_time_by(name, value, alias):
     """One line per value of a dimension; a label has to be text."""
     column, _ = DIMENSIONS[name]
-    limit = f"\n{top(column)}" if limited else ""
+    limit = f"\n{top(name)}" if name in RANKED else ""
     return (f'SELECT $__timeInterval(minute) AS time, toString({column}) AS {name}, {value} AS "{alias}"\n'
             f"FROM http_log_totals\n{IN_RANGE}{limit}\n"
             f"GROUP BY time, {column} ORDER BY time, {column}")
@@ -78,8 +88,8 @@ def share_over_time(column, *shares):
 
 
 def share(column, condition, alias):
-    rows = by_days_and_edges(f"{column}, sum(requests) AS amount", column)
-    return f'SELECT sumIf(amount, {condition}) / sum(amount) AS "{alias}"\nFROM (\n{rows}\n)'
+    return (f'SELECT sumIf(amount, {condition}) / sum(amount) AS "{alias}"\nFROM (\n'
+            f"SELECT {column}, sum(requests) AS amount\nFROM http_log_totals\n{IN_RANGE}\nGROUP BY {column}\n)")
 
 
 def figure(value, alias):
@@ -89,7 +99,7 @@ def figure(value, alias):
 def ranking(name):
     column, label = DIMENSIONS[name]
     rows = by_days_and_edges(
-        f"{column}, cache_status, sum($by) AS amount, sum(requests) AS asked, sum(bytes_sent) AS sent, "
+        name, f"{column}, cache_status, sum($by) AS amount, sum(requests) AS asked, sum(bytes_sent) AS sent, "
         "sum(request_time_milli) AS took", f"{column}, cache_status")
     # As text, so that an id is not written like a quantity.
     return (f'SELECT toString({column}) AS "{label}", sum(asked) AS "Requests", sum(sent) AS "Bytes sent",\n'
@@ -139,21 +149,21 @@ def all_traffic():
     ]
 
 
-def by(name, limited):
+def by(name):
     _, label = DIMENSIONS[name]
-    kind = f"the first $top by $by: {label.lower()}" if limited else label.lower()
+    kind = label.lower() + (", the first $top by $by" if name in RANKED else "")
     return [
         series(f"Requests per second by {kind}", "", PER_SECOND,
-               sql_series(over_time_by(name, RATE, "Requests", limited)), stacked=True, name=name),
+               sql_series(over_time_by(name, RATE, "Requests")), stacked=True, name=name),
         series(f"Bandwidth by {kind}", "Bits sent per second", BITS,
-               sql_series(over_time_by(name, BANDWIDTH, "Bandwidth", limited)), stacked=True, name=name),
+               sql_series(over_time_by(name, BANDWIDTH, "Bandwidth")), stacked=True, name=name),
     ]
 
 
 def first(name):
     _, label = DIMENSIONS[name]
     link = f"/d/{UID}?${{__url_time_range}}&var-{name}=${{__value.raw}}"
-    return listing(f"The first $top by $by: {label.lower()}", "The sums are those of the whole time range",
+    return listing(f"{label}: the first $top by $by", "The sums are those of the whole time range",
                    ranking(name), COLUMN_UNITS, {label: (f"Only this {label.lower()}", link)})
 
 
@@ -161,7 +171,12 @@ def filter_variable(name):
     """Multi-value, with All: then its condition vanishes."""
     column, label = DIMENSIONS[name]
     # As text, like everything that is chosen; the most asked first, for one can't list all addresses.
-    query = (f"SELECT toString({column}) FROM (\n{by_range(column)}\n)\n"
+    columns = f"{column}, sum(requests) AS amount"
+    if name in RANKED:
+        rows = by_days_and_edges(name, columns, column, chosen="")
+    else:
+        rows = f"SELECT {columns}\nFROM http_log_totals\nWHERE $__timeFilter(minute)\nGROUP BY {column}"
+    query = (f"SELECT toString({column}) FROM (\n{rows}\n)\n"
              f"GROUP BY {column} ORDER BY sum(amount) DESC, {column} LIMIT {VALUES_MAX}")
     variable = dashboard.QueryVariable(name).label(label).datasource(CLICKHOUSE)
     variable = variable.description(f"The {VALUES_MAX} most requested of the time range; others can be typed")
@@ -170,14 +185,6 @@ def filter_variable(name):
     variable = variable.multi(True).include_all(True).allow_custom_value(True).current(every)
     # Not at every change of the time range: that would be at every refresh.
     return variable.refresh(dashboards.VariableRefresh.ON_DASHBOARD_LOAD).sort(dashboards.VariableSort.DISABLED)
-
-
-def by_range(column):
-    """All values of a column in the range, whatever is chosen."""
-    parts = (
-        f"SELECT {column}, sum(requests) AS amount\nFROM http_log_totals\nWHERE {condition}\nGROUP BY {column}"
-        for condition in (WHOLE_DAYS, EDGES))
-    return "\nUNION ALL\n".join(parts)
 
 
 def board():
@@ -195,8 +202,8 @@ def board():
     return lay_out(board, [
         (None, figures()),
         ("All traffic", all_traffic()),
-        ("By status", by("status", False)),
-        ("By cache status", by("cache", False)),
-        ("By resource", [*by("resource", True), first("resource")]),
-        ("By address", [*by("address", True), first("address")]),
+        ("By status", by("status")),
+        ("By cache status", by("cache")),
+        ("By resource", [*by("resource"), first("resource")]),
+        ("By address", [*by("address"), first("address")]),
     ])
