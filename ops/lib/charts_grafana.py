@@ -72,12 +72,18 @@ def promql(*legends_and_expressions, instant=False):
     return targets
 
 
+def asked(targets):
+    """The data source of a panel's queries."""
+    return targets[0].build().to_json()["datasource"]
+
+
 def series(title, description, unit, targets, width=12, stacked=False, name=None, share=False):
     """A chart over time; `name` is the label whose value names a line, `share` a scale from 0 to 1."""
     panel = timeseries.Panel().title(title).description(description).unit(unit).targets(targets)
-    panel = panel.datasource(targets[0].build().to_json()["datasource"]).span(width).height(8)
-    # The finest that the totals know; a finer bucket would be empty half of the time.
-    panel = panel.interval("1m").min(0).line_width(1).fill_opacity(60 if stacked else 15)
+    panel = panel.datasource(asked(targets)).span(width).height(8)
+    if asked(targets) is CLICKHOUSE:
+        panel = panel.interval("1m")  # the finest that the totals know: finer buckets would be empty
+    panel = panel.min(0).line_width(1).fill_opacity(60 if stacked else 15)
     panel = panel.show_points(models.VisibilityMode.AUTO).tooltip(
         common.VizTooltipOptions().mode(models.TooltipDisplayMode.MULTI).sort(models.SortOrder.DESCENDING))
     legend = common.VizLegendOptions().show_legend(True).display_mode(models.LegendDisplayMode.LIST)
@@ -92,7 +98,7 @@ def series(title, description, unit, targets, width=12, stacked=False, name=None
 def number(title, description, unit, targets, width=4, steps=((None, GREEN),), mapping=None):
     """One figure; `steps` are (from, colour), the first from nothing on."""
     panel = stat.Panel().title(title).description(description).unit(unit).targets(targets)
-    panel = panel.datasource(targets[0].build().to_json()["datasource"]).span(width).height(4)
+    panel = panel.datasource(asked(targets)).span(width).height(4)
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel = panel.graph_mode(models.BigValueGraphMode.NONE).color_mode(models.BigValueColorMode.VALUE)
     panel = panel.thresholds(dashboard.ThresholdsConfig().mode(dashboards.ThresholdsMode.ABSOLUTE).steps(

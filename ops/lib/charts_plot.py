@@ -38,7 +38,7 @@ ALL = [expand.ALL]
 def add_arguments(parser):
     parser.add_argument("name", choices=["traffic", "pipeline"], help="which dashboard")
     parser.add_argument("--rate", type=int, help="messages per second [traffic 10, pipeline 900]")
-    parser.add_argument("--minutes", type=int, default=12, help="how long the pipeline runs [12]")
+    parser.add_argument("--minutes", type=int, default=10, help="how long the pipeline runs [10]")
     parser.add_argument("--seed", type=int, default=1, help="of the messages [1]")
 
 
