@@ -43,13 +43,9 @@ def shown(value, unit):
         return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
     if unit == "s":
         return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
-    if unit == "bytes":
-        names, step = (" B", " KiB", " MiB", " GiB", " TiB"), 1024
-    else:
-        names, step = SUFFIXES[unit], 1000
-    place = 0
-    while abs(value) >= step and place < len(names) - 1:
-        value, place = value / step, place + 1
+    names, place = SUFFIXES[unit], 0
+    while abs(value) >= 1000 and place < len(names) - 1:
+        value, place = value / 1000, place + 1
     return f"{value:.4g}{names[place]}" if abs(value) < 1000 else f"{value:.0f}{names[place]}"
 
 
@@ -117,7 +113,8 @@ def draw_lines(figure, frame, box, panel, lines, height):
             times = list(map(moment, line.times))
             axes.plot(times, line.values, color=colour, linewidth=1, label=line.name)
             axes.fill_between(times, line.values, color=colour, alpha=0.12, linewidth=0)
-    axes.set_ylim(bottom=defaults.get("min"), top=defaults.get("max"))
+    nothing = not any(value for line in lines for value in line.values)
+    axes.set_ylim(bottom=defaults.get("min"), top=1 if nothing else defaults.get("max"))
     axes.margins(x=0)
     axes.grid(color="#E9EDF2", linewidth=0.6)
     axes.tick_params(labelsize=7, length=0)

@@ -77,7 +77,7 @@ def ingest():
 
 def spool():
     return [
-        series("Spool", "Size of all files; grows while there is more than the proxy takes", "bytes", promql(
+        series("Spool", "Size of all files; grows while there is more than the proxy takes", "decbytes", promql(
             ("all, {{instance}}", f"sum by (instance) (spoolhouse_spool_bytes{ME})"),
             ("undecodable, {{instance}}", f"sum by (instance) (spoolhouse_undecodable_bytes{ME})"))),
         series("Disk", "Since the start", "short", promql(
@@ -98,7 +98,7 @@ def upload():
                promql(("{{instance}}", capacity_used()))),
         series("Slot interval", "Between two requests that the proxy admits, as configured or learned", "s", promql(
             ("{{instance}}", f"sum by (instance) (spoolhouse_slot_interval_seconds{ME})"))),
-        series("Bytes per stored row", "Over ten minutes", "bytes", promql(
+        series("Bytes per stored row", "Over ten minutes", "decbytes", promql(
             ("{{instance}}", f"{rate('stored_bytes_total', SLOTS)} / {rate('rows_stored_total', SLOTS)}"))),
         series("Rejected", "Batches whose data ClickHouse refused, and 1 while an operator is needed", "short", promql(
             ("batches in rejected/", total("batches_rejected_total")),
