@@ -24,6 +24,14 @@ enum Kind {
 }
 use Kind::{Counter, Gauge, Histogram};
 
+/// Counters whose series have labels, which only their events know.
+const LABELLED: [&str; 4] = [
+    "spoolhouse_offsets_lost_total",
+    "spoolhouse_requests_total",
+    "spoolhouse_undecodable_payloads_dropped_total",
+    "spoolhouse_undecodable_total",
+];
+
 /// Name, kind, unit and help.
 type Metric = (&'static str, Kind, Unit, &'static str);
 
@@ -172,7 +180,8 @@ const METRICS: &[Metric] = &[
 ];
 
 /// Installs the recorder behind the `metrics` facade, with every metric
-/// described, and returns the handle that renders it.
+/// described and every counter at 0 that has no labels, and returns the handle
+/// that renders it.
 ///
 /// # Errors
 /// When a recorder is installed already.
@@ -181,6 +190,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
     describe();
+    begin_at_zero();
     Ok(handle)
 }
 
@@ -201,6 +211,16 @@ fn describe() {
             Counter => describe_counter!(name, unit, help),
             Gauge => describe_gauge!(name, unit, help),
             Histogram => describe_histogram!(name, unit, help),
+        }
+    }
+}
+
+/// A counter that appears with its first event has no increase then: whoever
+/// looks at rates would not see that event.
+fn begin_at_zero() {
+    for &(name, kind, ..) in METRICS {
+        if kind == Counter && !LABELLED.contains(&name) {
+            metrics::counter!(name).absolute(0);
         }
     }
 }
@@ -228,13 +248,17 @@ mod tests {
         }
     }
 
-    /// The metrics a file counts: the first argument of the facade's macros.
-    fn counted(source: &str) -> impl Iterator<Item = &str> {
+    /// The metrics a file counts, and whether with labels: the first argument of
+    /// the facade's macros, and whether another follows.
+    fn counted(source: &str) -> impl Iterator<Item = (&str, bool)> {
         ["counter!(", "gauge!(", "histogram!("]
             .into_iter()
             .flat_map(move |facade| {
                 let uses = source.split(facade).skip(1);
-                uses.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+                uses.filter_map(|rest| {
+                    let (name, rest) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
+                    Some((name, rest.starts_with(',')))
+                })
             })
     }
 
@@ -251,14 +275,26 @@ mod tests {
                 continue;
             }
             let source = std::fs::read_to_string(file.path()).unwrap();
-            for name in counted(&source) {
+            for (name, labelled) in counted(&source) {
+                let place = file.path().display();
                 let described = METRICS.iter().any(|(known, ..)| *known == name);
-                assert!(
-                    described,
-                    "{name} in {} has no description",
-                    file.path().display()
-                );
+                assert!(described, "{name} in {place} has no description");
+                assert_eq!(LABELLED.contains(&name), labelled, "{name} in {place}");
             }
+        }
+    }
+
+    #[test]
+    fn a_counter_without_labels_begins_at_zero() {
+        let recorder = recorder();
+        let text = metrics::with_local_recorder(&recorder, || {
+            begin_at_zero();
+            recorder.handle().render()
+        });
+        let counters = METRICS.iter().filter(|(_, kind, ..)| *kind == Counter);
+        for (name, ..) in counters {
+            let zero = text.lines().any(|line| line == format!("{name} 0"));
+            assert_eq!(zero, !LABELLED.contains(name), "{name} in {text}");
         }
     }
 
