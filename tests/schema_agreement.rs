@@ -88,7 +88,7 @@ fn wire_spool_and_table_agree_on_names_order_and_types() {
         let (wire_name, _, wire_type) = field;
         let expected = match wire_name.as_str() {
             // Whole seconds: milliseconds are dropped on the way in.
-            "timestampEpochMilli" => ("timestamp".to_owned(), DataType::UInt32, "DateTime"),
+            "timestampEpochMilli" => ("timestamp".to_owned(), DataType::UInt32, "DateTime('UTC')"),
             name => {
                 let (data_type, sql) = match (wire_type.as_str(), name) {
                     ("UInt64", _) => (DataType::UInt64, "UInt64"),

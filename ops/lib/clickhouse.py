@@ -1,9 +1,15 @@
 """Asks ClickHouse over HTTP, directly and never through the proxy: there every request costs a slot."""
 
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+
+TABLES = "00[1-3]_*.sql"  # of sql/; what follows them are queries
+DEFAULTS = "000_parameters.sql"
+# Synthetic records have the time that their seed gave them, which may be long ago.
+FOR_EVER = {"log_days": 100_000, "totals_days": 100_000}
 
 
 class ClickHouseError(Exception):
@@ -24,10 +30,16 @@ class ClickHouse:
         with urllib.request.urlopen(self.base + path, timeout=timeout) as response:
             return response.read()
 
-    def query(self, sql, timeout=300):
-        """The raw answer; ClickHouseError with ClickHouse's own words if it refuses."""
+    def query(self, sql, timeout=300, **parameters):
+        """The raw answer; ClickHouseError with ClickHouse's own words if it refuses.
+
+        `parameters` are the values of `{name:Type}` in the query.
+        """
+        url = self.base
+        if parameters:
+            url += "?" + urllib.parse.urlencode({f"param_{name}": value for name, value in parameters.items()})
         try:
-            with urllib.request.urlopen(self.base, data=sql.encode(), timeout=timeout) as response:
+            with urllib.request.urlopen(url, data=sql.encode(), timeout=timeout) as response:
                 return response.read()
         except urllib.error.HTTPError as error:
             raise ClickHouseError(error.read().decode(errors="replace").strip()) from None
@@ -37,15 +49,23 @@ class ClickHouse:
         return [int(field) for field in self.query(sql).split()]
 
     def apply(self, directory):
-        """Run the numbered files of a directory in order, one statement per `;` at a line's end."""
-        for file in sorted(Path(directory).glob("[0-9]*.sql")):
+        """Makes the tables of a directory, in order, to keep what they are given."""
+        parameters = defaults(directory) | FOR_EVER
+        for file in sorted(Path(directory).glob(TABLES)):
             for statement in statements(file.read_text()):
                 try:
-                    self.query(statement)
+                    self.query(statement, **parameters)
                 except ClickHouseError as error:
                     raise ClickHouseError(f"{file.name}: {error}") from None
 
 
+def defaults(directory):
+    """The parameters of the tables and the values that sql/ gives them."""
+    text = (Path(directory) / DEFAULTS).read_text()
+    return dict(re.findall(r"^SET param_(\w+) = (\S+);$", text, re.MULTILINE))
+
+
 def statements(text):
+    """One statement per `;` at a line's end, without the lines of comment."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
     return [part.strip() for part in ("\n".join(lines) + "\n").split(";\n") if part.strip()]

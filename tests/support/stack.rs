@@ -24,6 +24,7 @@ pub mod own_server;
 pub mod recorder;
 pub mod rows;
 pub mod spool_files;
+pub mod tables;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -142,7 +143,12 @@ impl Stack {
 
 /// Asks the ClickHouse at a port of this machine.
 pub fn ask_clickhouse(port: u16, database: &str, sql: &str) -> String {
-    let path = format!("/?database={database}");
+    ask_clickhouse_with(port, database, sql, "")
+}
+
+/// The same with more of the URL's query: `&name=value`, escaped as it must be.
+pub fn ask_clickhouse_with(port: u16, database: &str, sql: &str, more: &str) -> String {
+    let path = format!("/?database={database}{more}");
     let (status, answer) = http(port, "POST", &path, sql.as_bytes());
     let answer = String::from_utf8(answer).unwrap();
     assert_eq!(status, 200, "ClickHouse on {sql:?}: {answer}");

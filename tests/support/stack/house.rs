@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use super::feed::{At, Feed};
 use super::mounts::Mounts;
 use super::spool_files::{self, Row, Totals};
-use super::{ask_clickhouse, ask_kafka, http, root, stack};
+use super::{ask_clickhouse, ask_kafka, http, stack, tables};
 
 /// The longest that anything may take that a test waits for; far more than it
 /// does take, for a machine with other things to do.
@@ -89,14 +89,7 @@ impl House {
             "{name} exists already"
         );
         ask_clickhouse(clickhouse, "default", &format!("CREATE DATABASE {name}"));
-        for file in [
-            "001_http_log",
-            "002_http_log_totals",
-            "003_http_log_totals_view",
-        ] {
-            let sql = fs::read_to_string(root().join(format!("sql/{file}.sql"))).unwrap();
-            ask_clickhouse(clickhouse, &name, &sql);
-        }
+        tables::create(clickhouse, &name);
         Self {
             upload_url: stack().proxy_url(),
             group: name.clone(),
