@@ -21,7 +21,7 @@ PARTITION BY toDate(timestamp)
 -- The log is read to look closer at what the totals show: one resource, some time.
 ORDER BY (resource_id, timestamp)
 -- Counted in seconds and capped at the last that a DateTime holds: past it the
--- time would wrap to 1970, and the rows would be dropped as they arrive.
+-- time may wrap to 1970, and the rows are dropped as they arrive.
 TTL toDateTime(least(toUInt32(timestamp) + {log_days:UInt32} * 86400, 4294967295), 'UTC')
 SETTINGS
     -- Plain MergeTree forgets tokens unless told to keep them: without the window

@@ -75,7 +75,9 @@ CREATE TABLE IF NOT EXISTS http_log_totals
 )
 ENGINE = MergeTree
 PARTITION BY toDate(minute)
-ORDER BY (resource_id, minute, response_status, cache_status, remote_addr)
+-- For the questions that no projection answers, which are those about resource and
+-- address together: the addresses of a resource lie side by side.
+ORDER BY (resource_id, remote_addr, minute)
 TTL toDateTime(least(toUInt32(minute) + {totals_days:UInt32} * 86400, 4294967295), 'UTC')
 SETTINGS
     -- The same window as http_log: a table of the chain with a shorter one counts

@@ -13,9 +13,11 @@ import bench_ingest
 import bench_pace
 import bench_payload
 import bench_startup
+import bench_totals
 
 BENCHES = {
     "drain": bench_drain, "ingest": bench_ingest, "pace": bench_pace, "payload": bench_payload, "startup": bench_startup,
+    "totals": bench_totals,
 }
 
 

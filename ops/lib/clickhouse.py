@@ -49,20 +49,26 @@ class ClickHouse:
         return [int(field) for field in self.query(sql).split()]
 
     def apply(self, directory):
-        """Makes the tables of a directory, in order, to keep what they are given."""
-        parameters = defaults(directory) | FOR_EVER
-        for file in sorted(Path(directory).glob(TABLES)):
-            for statement in statements(file.read_text()):
-                try:
-                    self.query(statement, **parameters)
-                except ClickHouseError as error:
-                    raise ClickHouseError(f"{file.name}: {error}") from None
+        """Makes the tables of a directory, in order, to keep rows of any age."""
+        parameters = parameters_for_ever(directory)
+        for file, statement in table_statements(directory):
+            try:
+                self.query(statement, **parameters)
+            except ClickHouseError as error:
+                raise ClickHouseError(f"{file}: {error}") from None
 
 
-def defaults(directory):
-    """The parameters of the tables and the values that sql/ gives them."""
+def table_statements(directory):
+    """(file, statement) of everything that makes the tables, in order."""
+    for file in sorted(Path(directory).glob(TABLES)):
+        for statement in statements(file.read_text()):
+            yield file.name, statement
+
+
+def parameters_for_ever(directory):
+    """The tables' parameters as sql/ sets them, but for the days."""
     text = (Path(directory) / DEFAULTS).read_text()
-    return dict(re.findall(r"^SET param_(\w+) = (\S+);$", text, re.MULTILINE))
+    return dict(re.findall(r"^SET param_(\w+) = (\S+);$", text, re.MULTILINE)) | FOR_EVER
 
 
 def statements(text):
