@@ -110,6 +110,10 @@ fn note(
     start: Start,
     log: Log,
 ) -> io::Result<()> {
+    let lost_here =
+        metrics::counter!("spoolhouse_offsets_lost_total", "partition" => partition.to_string());
+    // Shown before the first: a rate needs a start.
+    lost_here.increment(0);
     if let Some(lost) = start.lost {
         let gap = Gap {
             time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -120,8 +124,7 @@ fn note(
         };
         intake.record_gap(&gap)?;
         let offsets = lost.1.abs_diff(lost.0);
-        metrics::counter!("spoolhouse_offsets_lost_total", "partition" => partition.to_string())
-            .increment(offsets);
+        lost_here.increment(offsets);
         tracing::error!(
             partition,
             from = lost.0,
