@@ -2,18 +2,22 @@
 
 import { element } from "./flow.js";
 
-const WIDTH = 480;
+const WIDTH_MIN = 260;
 const HEIGHT = 190;
 const LEFT = 58;
 const RIGHT = 8;
 const TOP = 12;
 const BOTTOM = 26;
 
+// Ends of an axis of time: whole units, and so are their halves.
+export const TIMES = [2, 10, 20, 60, 120, 240, 600, 1200, 2400, 7200, 14400, 28800, 86400, 172800];
+
 // A round number at or above the largest, so that the axis seldom changes.
-function ceiling(most) {
-  if (!(most > 0)) return 1;
+function ceiling(most, ends) {
+  if (!(most > 0)) return ends[0] ?? 1;
   const power = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= most * 0.999);
+  const round = [1, 2, 5, 10].map((step) => step * power);
+  return [...ends, ...round].find((end) => end >= most * 0.999);
 }
 
 // Points with a value, cut where one is missing or two lie far apart.
@@ -33,15 +37,16 @@ function runs(points, apart) {
 }
 
 // Draws curves of [ms, value] points that end at `end` and begin `hours` before.
-export function draw(svg, { curves, end, hours, words, apart = 300_000 }) {
+export function draw(svg, { curves, end, hours, words, ends = [], apart = 300_000 }) {
+  const wide = Math.max(WIDTH_MIN, svg.clientWidth);
   const begin = end - hours * 3_600_000;
-  const most = ceiling(Math.max(0, ...curves.flatMap((curve) => curve.points.map((point) => point[1] ?? 0))));
-  const x = (ms) => LEFT + ((ms - begin) / (end - begin)) * (WIDTH - LEFT - RIGHT);
+  const most = ceiling(Math.max(0, ...curves.flatMap((curve) => curve.points.map((point) => point[1] ?? 0))), ends);
+  const x = (ms) => LEFT + ((ms - begin) / (end - begin)) * (wide - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - (value / most) * (HEIGHT - TOP - BOTTOM);
   const parts = [];
   for (const share of [0, 0.5, 1]) {
     const at = y(most * share);
-    parts.push(element("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: at, y2: at, class: "grid" }));
+    parts.push(element("line", { x1: LEFT, x2: wide - RIGHT, y1: at, y2: at, class: "grid" }));
     parts.push(element("text", { x: LEFT - 6, y: at + 4, "text-anchor": "end", class: "aside" }, words(most * share)));
   }
   for (let hour = 0; hour <= hours; hour += 2) {
@@ -62,6 +67,6 @@ export function draw(svg, { curves, end, hours, words, apart = 300_000 }) {
       parts.push(element("path", { d: path, class: dashed ? "curve dashed" : "curve" }));
     }
   }
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  svg.setAttribute("viewBox", `0 0 ${wide} ${HEIGHT}`);
   svg.replaceChildren(...parts);
 }

@@ -20,8 +20,8 @@ function places(wide) {
   const boxes = {};
   if (wide) {
     MAIN.forEach((name, at) => (boxes[name] = [1 + at * 165, 1, 133, 104]));
-    ASIDE.forEach((name, at) => (boxes[name] = [1 + [1, 3, 4][at] * 165, 150, 133, 74]));
-    return { size: [960, 226], boxes };
+    ASIDE.forEach((name, at) => (boxes[name] = [1 + [1, 3, 4][at] * 165, 150, 133, 78]));
+    return { size: [960, 230], boxes };
   }
   MAIN.forEach((name, at) => (boxes[name] = [1, 1 + at * 88, 318, 62]));
   ASIDE.forEach((name, at) => (boxes[name] = [1 + at * 108, 556, 102, 84]));
@@ -60,13 +60,13 @@ export class Flow {
   }
 
   box(name, [x, y, w, h], wide) {
-    const outside = name in TITLES ? "outside" : "";
+    const outside = name in TITLES ? "outside" : ASIDE.includes(name) ? "small" : "";
     const group = element("g", { class: outside });
     const beside = !wide && MAIN.includes(name);
     const middle = x + w / 2;
     const at = beside
       ? { title: [x + 14, y + 26, "start"], figure: [x + w - 14, y + 27, "end"], aside: [x + 14, y + 48, "start"] }
-      : { title: [middle, y + 23, "middle"], figure: [middle, y + (h > 90 ? 56 : 47), "middle"], aside: [middle, y + h - 12, "middle"] };
+      : { title: [middle, y + 23, "middle"], figure: [middle, y + (h > 90 ? 56 : 46), "middle"], aside: [middle, y + h - (h > 90 ? 12 : 10), "middle"] };
     group.append(element("rect", { x, y, width: w, height: h, rx: 9, class: "box" }));
     const texts = {};
     for (const [role, [tx, ty, anchor]] of Object.entries(at)) {

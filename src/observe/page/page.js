@@ -1,9 +1,9 @@
 // Asks status.json every two seconds and shows the answer. Whatever comes from
 // outside is set as text, never as markup.
 
-import { draw } from "./chart.js";
+import { TIMES, draw } from "./chart.js";
 import { Flow } from "./flow.js";
-import { bytes, clock, count, many, span } from "./words.js";
+import { bytes, clock, count, many, roughly, span } from "./words.js";
 
 const EVERY_MS = 2_000;
 const HOURS = 6;
@@ -138,7 +138,7 @@ function showPast() {
   const rows = samples.map((sample) => [sample.at_ms, sample.waiting_rows]);
   draw($("depth"), { curves: [{ points: rows, filled: true }], end, hours: HOURS, words: count });
   const of = (which) => samples.filter((sample) => sample.latency_s).map((sample) => [sample.at_ms, sample.latency_s[which]]);
-  draw($("latency"), { curves: [{ points: of(0) }, { points: of(1), dashed: true }], end, hours: HOURS, words: span });
+  draw($("latency"), { curves: [{ points: of(0) }, { points: of(1), dashed: true }], end, hours: HOURS, words: roughly, ends: TIMES });
   const most = Math.max(0, ...rows.map((row) => row[1]));
   set("depth-words", samples.length ? `now ${count(rows.at(-1)[1])}, at most ${count(most)}` : "no sample yet");
   const last = of(0).at(-1);
@@ -176,7 +176,7 @@ function row(attempt) {
     outcome,
     cell("Rows", count(attempt.rows)),
     fill,
-    cell("Took", span(Math.round(attempt.took_s * 100) / 100)),
+    cell("Took", span(attempt.took_s)),
     cell("Age", age),
   );
   return made;
@@ -212,7 +212,11 @@ function show() {
 }
 
 flow.layOut(width.matches);
-width.addEventListener("change", () => status && showFlow());
+addEventListener("resize", () => {
+  if (!status) return;
+  showFlow();
+  showPast();
+});
 $("hold").addEventListener("click", () => {
   held = !held;
   $("hold").setAttribute("aria-pressed", String(held));

@@ -25,11 +25,20 @@ export function bytes(number) {
 export function span(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   const s = Math.round(seconds);
+  if (seconds > 0 && seconds < 0.95) return `${Math.max(1, Math.round(seconds * 1000))} ms`;
   if (seconds < 10 && seconds % 1 !== 0) return `${seconds.toFixed(1)} s`;
   if (s < 120) return `${s} s`;
   if (s < 7200) return `${Math.floor(s / 60)} min ${s % 60} s`;
   if (s < 172800) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+// One unit only: for an axis.
+export function roughly(seconds) {
+  for (const [unit, words] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+    if (seconds >= unit) return `${Number((seconds / unit).toFixed(1))} ${words}`;
+  }
+  return `${Number(seconds.toFixed(1))} s`;
 }
 
 export function clock(ms) {
