@@ -95,7 +95,7 @@ def broken():
     attempts += [attempt(540 - 120 * place, "refused_operator", message=REFUSAL, count=2 + place) for place in range(4)]
     concerns = [
         {"file": "rejected/batch-0000000039-5b5b.parquet", "why": "400, code 53: Type mismatch in column url"},
-        {"file": "doubtful/seg-0000000012.parquet", "why": HOSTILE},
+        {"file": "doubtful/seg-0000000012.parquet", "why": "another member of the group committed past it"},
     ]
     rooms = {
         "sealed": room(1, 41_000, 1_620, 9), "ready": room(120, 5_400_000, 212_000, 640),

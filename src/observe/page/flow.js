@@ -1,7 +1,7 @@
 // The way of a record as a picture: boxes and ways are made once for a width,
 // figures only change their text.
 
-import { count, many, rate, span } from "./words.js";
+import { count, many, rate, roughly } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MAIN = ["kafka", "sealed", "ready", "batches", "sending", "clickhouse"];
@@ -99,7 +99,7 @@ export class Flow {
       this.show(name, count(room.files), room.files === 1 ? "file" : "files", room.files > 0 ? mark : "");
     }
     const stored = (status.attempts ?? []).findLast((attempt) => attempt.outcome === "stored");
-    const last = stored ? `${span(Math.max(0, live.at_ms - stored.at_ms) / 1000)} ago` : "none yet";
+    const last = stored ? `${roughly(Math.max(0, live.at_ms - stored.at_ms) / 1000)} ago` : "none yet";
     this.show("clickhouse", left, `last: ${last}`, live.refusal ? "bad" : "");
     const reads = live.read_per_s > 0 && !live.paused;
     this.ways.sealed.setAttribute("class", reads ? "way moving" : live.paused ? "way off" : "way");

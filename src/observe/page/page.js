@@ -207,6 +207,7 @@ function show() {
   showFigures();
   showPast();
   showRequests();
+  $("main").classList.remove("asking");
   document.title = `${needs().length ? "! " : ""}Spoolhouse`;
   set("about", `Spoolhouse ${status.live.version}, up for ${span((status.live.at_ms - status.live.started_ms) / 1000)}, spool ${status.dir ?? ""}`);
 }
