@@ -152,7 +152,7 @@ fn what_an_operator_has_to_mend_is_shown_until_it_is_mended() {
     });
     house.wait_until("its answer on the page", || {
         let seen = status(&house);
-        let refusal = seen["live"]["refusal"].as_str().unwrap_or_default();
+        let refusal = seen["refusal"].as_str().unwrap_or_default();
         refusal.contains("nowhere_to_be_found")
     });
     assert_eq!(
@@ -165,7 +165,7 @@ fn what_an_operator_has_to_mend_is_shown_until_it_is_mended() {
     house.start();
     house.wait_until_stored(50);
     assert_eq!(house.metric("spoolhouse_operator_needed"), 0.0);
-    assert_eq!(status(&house)["live"]["refusal"], Value::Null);
+    assert_eq!(status(&house)["refusal"], Value::Null);
     assert_eq!(house.stop(), Some(0));
 }
 

@@ -59,11 +59,10 @@ def state(rooms, attempts, past, live=None, **more):
                  "full_batch": {"rows": 45_000, "bytes": 1_033_000}},
         "drain": {"rows_per_batch": 45_000, "basis": "achieved", "batches": batches,
                   "seconds": 41.0 + max(0, batches - 1) * SLOT_SECONDS if batches else 0.0},
-        "concerns": [], "next_slot_ms": NOW_MS + 41_000, "oldest_unsent_s": max(oldest, default=None),
+        "refusal": None, "concerns": [], "next_slot_ms": NOW_MS + 41_000, "oldest_unsent_s": max(oldest, default=None),
         "live": {
             "at_ms": NOW_MS, "started_ms": NOW_MS - 400_000_000, "version": "0.1.0", "partitions": 6, "paused": False,
             "lag": 0, "lag_max": 0, "unsealed_s": 2.4, "retention_s": 60.0, "read_per_s": 0.0, "since_success": 0,
-            "refusal": None,
         } | (live or {}),
         "attempts": attempts, "history": past, "ready": True, "held": None,
     } | more
@@ -104,8 +103,8 @@ def broken():
     }
     past = history(lambda gone: 24_000 if gone < 5.8 else 24_000 + 1_100_000 * (gone - 5.8), lambda gone: (36, 70) if gone < 5.8 else None)
     held = "consumption is paused: the spool or its disk is full, or the disk fails"
-    live = {"refusal": REFUSAL, "since_success": 5, "paused": True, "lag": 91_500, "lag_max": 15_400, "unsealed_s": 41.0}
-    return state(rooms, attempts, past, live, concerns=concerns, ready=False, held=held)
+    live = {"since_success": 5, "paused": True, "lag": 91_500, "lag_max": 15_400, "unsealed_s": 41.0}
+    return state(rooms, attempts, past, live, refusal=REFUSAL, concerns=concerns, ready=False, held=held)
 
 
 def crowded():

@@ -300,8 +300,11 @@ impl Sender {
             _ => None,
         };
         let pacer = post.lane.as_ref().map_or(&self.pacer, |lane| &lane.pacer);
-        let noted = report::attempt(&outcome, &post, took, pacer, latency);
-        report::note(&self.options.view, noted, post.lane.is_some());
+        let attempt = report::attempt(&outcome, &post, took, pacer, latency);
+        match post.lane.is_some() {
+            true => self.options.view.note_elsewhere(attempt),
+            false => report::show(&self.options.view, attempt, &self.pacer),
+        }
         self.tell_request(&outcome, &mut post).await;
         self.act(fate, post, stop).await
     }

@@ -1,6 +1,6 @@
-//! The upload, as it is seen from outside: the last attempts, and what an
-//! operator has to mend. The loop writes, whoever looks reads; nothing here
-//! decides. Bounded: the oldest attempt makes room for the newest.
+//! The upload, as it is seen from outside: the last attempts. The loop writes,
+//! whoever looks reads; nothing here decides. Bounded: the oldest attempt makes
+//! room for the newest.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,8 +48,6 @@ pub struct Seen {
     pub attempts: VecDeque<Attempt>,
     /// Attempts since the last that was stored.
     pub since_success: u32,
-    /// What every batch would be refused for until an operator mends it.
-    pub refusal: Option<String>,
 }
 
 /// The upload; clones see the same.
@@ -67,15 +65,9 @@ impl View {
     }
 
     /// Notes an attempt on the way that everything takes, and gives out how many
-    /// there were since the last success. `refusal` is what an operator has to
-    /// mend; an outcome that says nothing about that leaves it as it was.
-    pub(super) fn note(&self, attempt: Attempt, refusal: Verdict) -> u32 {
+    /// there were since the last success.
+    pub(super) fn note(&self, attempt: Attempt) -> u32 {
         let mut seen = self.lock();
-        match refusal {
-            Verdict::Mend(what) => seen.refusal = Some(what),
-            Verdict::Works => seen.refusal = None,
-            Verdict::Silent => {}
-        }
         seen.since_success = match attempt.outcome == STORED {
             true => 0,
             false => seen.since_success.saturating_add(1),
@@ -93,17 +85,6 @@ impl View {
         // Replaced field by field: nothing is left half changed.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What an outcome says about the need for an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Somebody has to mend this.
-    Mend(String),
-    /// Batches are taken, or at least looked at.
-    Works,
-    /// The request did not come that far.
-    Silent,
 }
 
 fn push(attempts: &mut VecDeque<Attempt>, attempt: Attempt) {
@@ -136,7 +117,7 @@ mod tests {
     fn the_oldest_attempt_makes_room() {
         let view = View::default();
         for number in 0..ATTEMPTS_MAX as u32 + 3 {
-            view.note(attempt("throttled", number), Verdict::Silent);
+            view.note(attempt("throttled", number));
         }
         let seen = view.seen();
         assert_eq!(seen.attempts.len(), ATTEMPTS_MAX);
@@ -146,20 +127,9 @@ mod tests {
     #[test]
     fn attempts_count_since_the_last_success_on_the_usual_way() {
         let view = View::default();
-        assert_eq!(view.note(attempt("unknown", 1), Verdict::Works), 1);
+        assert_eq!(view.note(attempt("unknown", 1)), 1);
         view.note_elsewhere(attempt("stored", 1));
-        assert_eq!(view.note(attempt("unknown", 2), Verdict::Works), 2);
-        assert_eq!(view.note(attempt("stored", 3), Verdict::Works), 0);
-    }
-
-    #[test]
-    fn a_refusal_stands_until_an_answer_says_otherwise() {
-        let view = View::default();
-        let mend = Verdict::Mend("no such table".to_owned());
-        view.note(attempt("refused_operator", 1), mend);
-        view.note(attempt("throttled", 2), Verdict::Silent);
-        assert_eq!(view.seen().refusal.as_deref(), Some("no such table"));
-        view.note(attempt("stored", 3), Verdict::Works);
-        assert_eq!(view.seen().refusal, None);
+        assert_eq!(view.note(attempt("unknown", 2)), 2);
+        assert_eq!(view.note(attempt("stored", 3)), 0);
     }
 }

@@ -126,7 +126,6 @@ fn live(
         "retention_s": reading.retention.map(|time| time.as_secs_f64()),
         "read_per_s": read_per_s,
         "since_success": sending.since_success,
-        "refusal": sending.refusal,
     })
 }
 

@@ -100,9 +100,9 @@ export class Flow {
     }
     const stored = (status.attempts ?? []).findLast((attempt) => attempt.outcome === "stored");
     const last = stored ? `${roughly(Math.max(0, live.at_ms - stored.at_ms) / 1000)} ago` : "none yet";
-    this.show("clickhouse", left, `last: ${last}`, live.refusal ? "bad" : "");
+    this.show("clickhouse", left, `last: ${last}`, status.refusal ? "bad" : "");
     const reads = live.read_per_s > 0 && !live.paused;
     this.ways.sealed.setAttribute("class", reads ? "way moving" : live.paused ? "way off" : "way");
-    this.ways.clickhouse.setAttribute("class", live.refusal ? "way off" : (rooms.sending?.files ?? 0) > 0 ? "way moving" : "way");
+    this.ways.clickhouse.setAttribute("class", status.refusal ? "way off" : (rooms.sending?.files ?? 0) > 0 ? "way moving" : "way");
   }
 }

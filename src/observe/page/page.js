@@ -70,7 +70,7 @@ function left() {
 // What waits for somebody, worst first.
 function needs() {
   const found = [];
-  if (status.live.refusal) found.push(["ClickHouse refuses every batch", status.live.refusal]);
+  if (status.refusal) found.push(["ClickHouse refuses every batch", status.refusal]);
   if (status.held) found.push(["Nothing is taken in", status.held]);
   for (const { file, why } of status.concerns ?? []) found.push([file, why]);
   const named = status.concerns?.length ?? 0;
@@ -102,7 +102,7 @@ function showState() {
   const { live } = status;
   const waits = waiting().rows;
   const concerns = status.concerns?.length ?? 0;
-  if (live.refusal) state("bad", "Held up: ClickHouse refuses every batch");
+  if (status.refusal) state("bad", "Held up: ClickHouse refuses every batch");
   else if (status.held) state("bad", "Held: nothing is taken in");
   else if (concerns) state("warn", `At work, and ${many(concerns, "file")} for a person`);
   else if (live.since_success > 5) state("warn", `${count(live.since_success)} requests since the last success`);

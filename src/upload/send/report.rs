@@ -10,7 +10,7 @@ use crate::upload::codes;
 use crate::upload::latency::Latency;
 use crate::upload::pacer::{Pacer, epoch_ms};
 use crate::upload::settings;
-use crate::upload::view::{Attempt, STORED, Verdict, View};
+use crate::upload::view::{Attempt, STORED, View};
 
 /// What is written beside a batch that is rejected now.
 pub(super) fn rejection(reason: &Reason, post: &Post) -> Rejection {
@@ -40,7 +40,6 @@ pub(super) fn register(pacer: &Pacer) {
     for outcome in OUTCOMES {
         metrics::counter!("spoolhouse_requests_total", "outcome" => outcome).absolute(0);
     }
-    metrics::gauge!("spoolhouse_operator_needed").set(0);
     metrics::gauge!("spoolhouse_attempts_since_success").set(0);
     metrics::gauge!("spoolhouse_last_success_timestamp_seconds").set(0);
     pace(pacer);
@@ -51,22 +50,23 @@ fn pace(pacer: &Pacer) {
     metrics::gauge!("spoolhouse_body_bytes_max").set(pacer.body_bytes_max() as f64);
     let next = pacer.next_at().duration_since(UNIX_EPOCH);
     metrics::gauge!("spoolhouse_next_slot_timestamp_seconds").set(next.unwrap_or_default());
+    let needs_operator = pacer.pace().refusal().is_some();
+    metrics::gauge!("spoolhouse_operator_needed").set(u8::from(needs_operator));
 }
 
-/// One line and one count per attempt; gives out what there is to note of it.
+/// One line and one count per attempt; gives out what there is to show of it.
 pub(super) fn attempt(
     outcome: &Outcome,
     post: &Post,
     took: Duration,
     pacer: &Pacer,
     latency: Option<Latency>,
-) -> (Attempt, Verdict) {
+) -> Attempt {
     let batch = post.batch.name();
     let attempt = post.history.attempts;
     let (rows, bytes) = (post.batch.footer.rows, post.batch.bytes.len() as u64);
     let fill = bytes as f64 / pacer.body_bytes_max().max(1) as f64;
     let mut message = None;
-    let mut verdict = Verdict::Works;
     let label = match outcome {
         Outcome::Stored => {
             metrics::counter!("spoolhouse_rows_stored_total").increment(rows);
@@ -78,7 +78,6 @@ pub(super) fn attempt(
         }
         Outcome::Throttled { .. } => {
             tracing::debug!(batch, interval = ?pacer.interval(), "the slot is not open yet");
-            verdict = Verdict::Silent;
             "throttled"
         }
         Outcome::TooLarge => {
@@ -94,33 +93,25 @@ pub(super) fn attempt(
         Outcome::NotSent(reason) => {
             tracing::warn!(batch, attempt, %reason, "not sent; the batch is kept");
             message = Some(reason.to_string());
-            verdict = Verdict::Silent;
             "not_sent"
         }
         Outcome::Unknown(reason) => {
             tracing::warn!(batch, attempt, %reason, "fate unknown; the same bytes go again under the same token");
             message = Some(reason.to_string());
-            verdict = Verdict::Silent;
             "unknown"
         }
         Outcome::Refused(Refusal::Operator(reason)) => {
-            let mut what = reason.to_string();
             if reason.code == Some(codes::UNKNOWN_SETTING) {
                 let advice = settings::advice(&reason.message, &post.batch.footer.settings);
                 tracing::error!(batch, "{advice}");
-                what = format!("{advice} ({what})");
             }
             tracing::error!(batch, attempt, %reason, "refused, and every other batch would be; the batch is kept, uploads wait until this is fixed");
             message = Some(reason.to_string());
-            verdict = Verdict::Mend(what);
             "refused_operator"
         }
         Outcome::Refused(Refusal::Format(reason)) if post.batch.footer.encoding.is_compact() => {
             tracing::error!(batch, attempt, %reason, "the server can't read the file: set upload.encoding = \"compatible\" and start again; the batch is kept, uploads wait until then");
             message = Some(reason.to_string());
-            verdict = Verdict::Mend(format!(
-                "the server can't read the file: set upload.encoding = \"compatible\" and start again ({reason})"
-            ));
             "refused_operator"
         }
         Outcome::Refused(Refusal::Format(reason) | Refusal::Data(reason)) => {
@@ -131,8 +122,7 @@ pub(super) fn attempt(
     };
     metrics::counter!("spoolhouse_requests_total", "outcome" => label).increment(1);
     metrics::histogram!("spoolhouse_request_seconds").record(took);
-    pace(pacer);
-    let noted = Attempt {
+    Attempt {
         at_ms: epoch_ms(SystemTime::now()),
         outcome: label,
         batch,
@@ -143,21 +133,16 @@ pub(super) fn attempt(
         took_s: took.as_secs_f64(),
         message,
         latency,
-    };
-    (noted, verdict)
+    }
 }
 
-/// Notes an attempt for whoever looks.
-pub(super) fn note(view: &View, (attempt, verdict): (Attempt, Verdict), is_elsewhere: bool) {
-    if is_elsewhere {
-        return view.note_elsewhere(attempt);
-    }
+/// Shows an attempt on the way that everything takes.
+pub(super) fn show(view: &View, attempt: Attempt, pacer: &Pacer) {
+    pace(pacer);
     if attempt.outcome == STORED {
         let now = Duration::from_millis(attempt.at_ms);
         metrics::gauge!("spoolhouse_last_success_timestamp_seconds").set(now);
     }
-    let since_success = view.note(attempt, verdict);
+    let since_success = view.note(attempt);
     metrics::gauge!("spoolhouse_attempts_since_success").set(since_success);
-    let is_needed = view.seen().refusal.is_some();
-    metrics::gauge!("spoolhouse_operator_needed").set(u8::from(is_needed));
 }
