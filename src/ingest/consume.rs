@@ -303,7 +303,8 @@ impl Ingest<'_> {
         let Some(partitions) = self.to_take_up.take() else {
             return;
         };
-        match take_up(self.consumer, &self.intake, &partitions) {
+        let pulse = &self.options.view.pulse;
+        match take_up(self.consumer, &self.intake, &partitions, pulse) {
             Ok((assignment, commits)) => {
                 self.assignment = Some(assignment);
                 self.commits = commits;
@@ -367,7 +368,8 @@ impl Ingest<'_> {
             self.is_lost = false;
             return Ok(());
         };
-        match start_anew(self.consumer, &self.intake, assignment) {
+        let pulse = &self.options.view.pulse;
+        match start_anew(self.consumer, &self.intake, assignment, pulse) {
             Ok(()) => {
                 self.is_lost = false;
                 self.paused = false;

@@ -225,6 +225,7 @@ impl Watch {
                     break;
                 };
                 self.ends.insert(partition, log.end);
+                self.view.pulse.beat(Instant::now());
             } else if let Some(end) = consumer.end_as_fetched(partition) {
                 let known = self.ends.entry(partition).or_insert(end);
                 *known = (*known).max(end);
