@@ -24,7 +24,7 @@ WANTED = [
     ("status-broken", "broken", 1120, "dark"),
     ("status-phone", "busy", 360, "dark"),
 ]
-HEIGHT = 900
+HEIGHT = 985
 
 
 @contextlib.contextmanager
