@@ -12,6 +12,7 @@ pub mod config;
 pub mod failpoint;
 pub mod ingest;
 pub mod observe;
+pub mod pulse;
 pub mod spool;
 pub mod upload;
 

@@ -6,23 +6,29 @@
 //! taken in is sealed and committed. A second signal ends the process at once;
 //! that is safe as well, since a start repairs whatever a crash leaves.
 
-use std::time::{Duration, SystemTime};
+mod watch;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use watch::Watched;
 
 use super::{ConfigFile, kafka_options, open_spool};
 use crate::config::{Config, Loaded};
 use crate::failpoint;
 use crate::ingest::headroom::Headroom;
-use crate::ingest::{consume, window};
+use crate::ingest::{consume, progress, window};
 use crate::observe;
+use crate::observe::board::Board;
 use crate::spool::effort::Effort;
 use crate::spool::undecodable::limits::Limits;
 use crate::spool::{Intake, Outlet, Spool};
-use crate::upload::{pacer, request, send, settings, transport};
+use crate::upload::{pacer, request, send, settings, transport, view};
 
 /// Undecodable messages may take one part in so many of the spool's budget.
 const UNDECODABLE_SHARE: u64 = 4;
@@ -62,6 +68,9 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
     let mut signals = Signals::listen()?;
     let metrics = observe::metrics::install().context("can't install the metrics")?;
+    let started = SystemTime::now();
+    let since_1970 = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    metrics::gauge!("spoolhouse_started_timestamp_seconds").set(since_1970);
     let listener = TcpListener::bind(config.observe.listen)
         .await
         .map_err(|error| loaded.blame("observe.listen", error))?;
@@ -79,19 +88,30 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     );
 
     let stop = CancellationToken::new();
-    let mut observing = tokio::spawn(observe::serve(listener, metrics, stop.clone()));
-    let mut uploading = tokio::spawn(send::run(
-        upload_options(config),
-        Outlet::new(spool.clone()),
-        stop.clone(),
-    ));
+    let sending = upload_options(config);
+    let reading = progress::View::default();
+    let board = Board::new(vec![
+        ("ingest", reading.pulse.clone()),
+        ("upload", sending.view.pulse.clone()),
+    ]);
+    let watched = Watched {
+        config: config.clone(),
+        started,
+        reading: reading.clone(),
+        sending: sending.view.clone(),
+        board: board.clone(),
+    };
+    tokio::spawn(watch::run(watched, stop.clone()));
+    let mut observing = tokio::spawn(observe::serve(listener, metrics, board, stop.clone()));
+    let mut uploading = tokio::spawn(send::run(sending, Outlet::new(spool.clone()), stop.clone()));
     let intake = Intake::with_limits(spool.clone(), undecodable_limits(config));
     tokio::spawn(tidy_undecodable(intake.clone(), stop.clone()));
-    let options = ingest_options(config, &spool);
+    let options = ingest_options(config, &spool, reading);
     let mut ingesting = tokio::task::spawn_blocking({
         let stop = stop.clone();
         move || consume::run(options, intake, &stop)
     });
+    watch::tell_manager(&[NotifyState::Ready]);
 
     let mut ingest_ended = None;
     let trouble = tokio::select! {
@@ -103,6 +123,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
         ended = &mut uploading => Some(failure("upload", ended)),
         ended = &mut observing => Some(failure("the status server", ended)),
     };
+    watch::tell_manager(&[NotifyState::Stopping]);
     tracing::info!("stopping: sealing and committing what was taken in");
     stop.cancel();
     let leave = async {
@@ -163,7 +184,7 @@ async fn tidy_undecodable(intake: Intake, stop: CancellationToken) {
     }
 }
 
-fn ingest_options(config: &Config, spool: &Spool) -> consume::Options {
+fn ingest_options(config: &Config, spool: &Spool, view: progress::View) -> consume::Options {
     consume::Options {
         kafka: kafka_options(config, spool.id()),
         headroom: Headroom {
@@ -175,6 +196,7 @@ fn ingest_options(config: &Config, spool: &Spool) -> consume::Options {
                 roll_bytes: config.spool.roll_bytes,
             },
         },
+        view,
     }
 }
 
@@ -204,6 +226,7 @@ pub(super) fn upload_options(config: &Config) -> send::Options {
             ..transport::TransportOptions::default()
         },
         data_attempts_max: upload.data_retries,
+        view: view::View::default(),
     }
 }
 

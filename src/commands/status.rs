@@ -68,14 +68,14 @@ pub(super) struct Slot {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Status {
+pub(super) struct Status {
     dir: PathBuf,
     /// The pid of the process that owns the spool.
     owner: Option<u32>,
-    bytes: u64,
+    pub bytes: u64,
     bytes_max: u64,
     rooms: BTreeMap<&'static str, Shown>,
-    slot: Slot,
+    pub slot: Slot,
     /// What keeps every batch from being stored until an operator has acted.
     refusal: Option<String>,
     drain: Forecast,
@@ -131,41 +131,59 @@ fn look(config: &Config, layout: &Layout) -> io::Result<Status> {
         bar.set_position(seen);
     })?;
     bar.finish_and_clear();
-    let saved = saved(layout);
-    let refusal = saved.as_ref().and_then(|saved| saved.pace.refusal());
-    let refusal = refusal.map(str::to_owned);
-    let slot = expected(config, saved);
-    let of = |room| sights.get(&room).cloned().unwrap_or_default();
-    let backlog = Backlog {
-        batches: of(Room::Batches).files + of(Room::Sending).files,
-        rows: of(Room::Ready).rows + of(Room::Sealed).rows,
-    };
-    let full_batch = match slot.full_batch {
-        Some(batch) => Some((batch, Basis::Achieved)),
-        None => rehearse(config, layout, slot.body_bytes_max),
-    };
-    let drain = forecast(
-        backlog,
-        full_batch,
-        slot.body_bytes_max,
-        slot.wait,
-        slot.interval,
-    );
-    let now = SystemTime::now();
-    Ok(Status {
-        dir: layout.root().to_owned(),
-        owner: glance::owner(layout)?,
-        bytes: sights.values().map(|sight| sight.bytes).sum(),
-        bytes_max: config.spool.max_bytes,
-        rooms: sights
-            .iter()
-            .map(|(room, sight)| (room.name(), Shown::of(sight, now)))
-            .collect(),
-        slot,
-        refusal,
-        drain,
-        concerns: glance::concerns(layout, CONCERNS_MAX)?,
-    })
+    let rehearse = |bytes_max| rehearse(config, layout, bytes_max);
+    Status::of(config, layout, &sights, glance::owner(layout)?, rehearse)
+}
+
+impl Status {
+    /// The status of a spool whose rooms hold this. `rehearse` is asked what a
+    /// full batch of so many bytes would come to if none has gone yet.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn of(
+        config: &Config,
+        layout: &Layout,
+        sights: &BTreeMap<Room, Sight>,
+        owner: Option<u32>,
+        rehearse: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
+    ) -> io::Result<Self> {
+        let saved = saved(layout);
+        let refusal = saved.as_ref().and_then(|saved| saved.pace.refusal());
+        let refusal = refusal.map(str::to_owned);
+        let slot = expected(config, saved);
+        let of = |room| sights.get(&room).cloned().unwrap_or_default();
+        let backlog = Backlog {
+            batches: of(Room::Batches).files + of(Room::Sending).files,
+            rows: of(Room::Ready).rows + of(Room::Sealed).rows,
+        };
+        let full_batch = match slot.full_batch {
+            Some(batch) => Some((batch, Basis::Achieved)),
+            None => rehearse(slot.body_bytes_max),
+        };
+        let drain = forecast(
+            backlog,
+            full_batch,
+            slot.body_bytes_max,
+            slot.wait,
+            slot.interval,
+        );
+        let now = SystemTime::now();
+        Ok(Self {
+            dir: layout.root().to_owned(),
+            owner,
+            bytes: sights.values().map(|sight| sight.bytes).sum(),
+            bytes_max: config.spool.max_bytes,
+            rooms: sights
+                .iter()
+                .map(|(room, sight)| (room.name(), Shown::of(sight, now)))
+                .collect(),
+            slot,
+            refusal,
+            drain,
+            concerns: glance::concerns(layout, CONCERNS_MAX)?,
+        })
+    }
 }
 
 /// What a full batch would come to, by packing one in memory. Trouble with that

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,8 @@ use super::complaint::Complaint;
 use super::headroom::Headroom;
 use super::identity::IdentityWatch;
 use super::kafka::{self, Consumer, Event, FatalError, Polled};
+use super::progress::{Held, View, Watch};
+use super::record::Undecodable;
 use super::take_up::{Assignment, start_anew, take_up};
 use super::window::Window;
 use crate::failpoint;
@@ -44,6 +46,8 @@ pub struct Options {
     pub kafka: kafka::Options,
     /// What the spool may take.
     pub headroom: Headroom,
+    /// Where it can be seen how reading gets on.
+    pub view: View,
 }
 
 /// Why ingest ended before it was asked to.
@@ -62,10 +66,12 @@ pub enum IngestError {
 /// # Errors
 /// [`IngestError`]; whatever was not committed is read again by the next run.
 pub fn run(options: Options, intake: Intake, stop: &CancellationToken) -> Result<(), IngestError> {
+    register();
     let consumer = Consumer::subscribe(options.kafka.clone())?;
     let mut ingest = Ingest {
         consumer: &consumer,
         window: Window::new()?,
+        watch: Watch::new(options.view.clone(), Instant::now()),
         options,
         intake,
         assignment: None,
@@ -85,8 +91,16 @@ pub fn run(options: Options, intake: Intake, stop: &CancellationToken) -> Result
             ingest.answer(event)?;
         }
         ingest.work_off(Instant::now())?;
+        ingest.show();
     }
     ingest.settle()
+}
+
+/// Shows what is counted by reason before it first occurs: a rate needs a start.
+fn register() {
+    for reason in Undecodable::ALL {
+        metrics::counter!("spoolhouse_undecodable_total", "reason" => reason.code()).absolute(0);
+    }
 }
 
 struct Ingest<'c> {
@@ -107,6 +121,7 @@ struct Ingest<'c> {
     /// Segments whose commit was acknowledged, on their way to `ready/`.
     released: VecDeque<SegmentFooter>,
     paused: bool,
+    watch: Watch,
     retry_at: Option<Instant>,
     complaint: Complaint,
 }
@@ -117,6 +132,7 @@ impl Ingest<'_> {
         let polled = self.consumer.poll(POLL)?;
         // One look at the clock serves the whole burst.
         let now = Instant::now();
+        self.watch.taken(polled.iter().filter_map(Polled::message));
         let mut any_taken = false;
         for polled in polled {
             match polled {
@@ -287,12 +303,14 @@ impl Ingest<'_> {
         let Some(partitions) = self.to_take_up.take() else {
             return;
         };
-        match take_up(self.consumer, &self.intake, &partitions) {
+        let pulse = &self.options.view.pulse;
+        match take_up(self.consumer, &self.intake, &partitions, pulse) {
             Ok((assignment, commits)) => {
                 self.assignment = Some(assignment);
                 self.commits = commits;
                 self.paused = false;
                 self.is_lost = false;
+                self.watch.assigned(SystemTime::now());
                 self.identity = IdentityWatch::new(Instant::now());
                 self.commit(now);
             }
@@ -350,10 +368,12 @@ impl Ingest<'_> {
             self.is_lost = false;
             return Ok(());
         };
-        match start_anew(self.consumer, &self.intake, assignment) {
+        let pulse = &self.options.view.pulse;
+        match start_anew(self.consumer, &self.intake, assignment, pulse) {
             Ok(()) => {
                 self.is_lost = false;
                 self.paused = false;
+                self.watch.assigned(SystemTime::now());
             }
             Err(trouble) => {
                 self.complaint.say("finding the log's start", &trouble);
@@ -410,6 +430,9 @@ impl Ingest<'_> {
         metrics::gauge!("spoolhouse_spool_bytes").set(bytes as f64);
         let headroom = self.options.headroom;
         let free = self.free_bytes();
+        metrics::gauge!("spoolhouse_spool_bytes_max").set(headroom.spool_bytes_max as f64);
+        metrics::gauge!("spoolhouse_disk_free_bytes").set(free as f64);
+        metrics::gauge!("spoolhouse_disk_free_bytes_min").set(headroom.free_bytes_floor() as f64);
         // A closed window that merely waits for its turn is no reason.
         let is_stuck = self.unsaved.is_some() && self.retry_at.is_some();
         let pause = is_stuck || headroom.is_full(bytes, free, self.paused);
@@ -442,6 +465,16 @@ impl Ingest<'_> {
                 }
             }
         }
+    }
+
+    /// Shows how reading gets on.
+    fn show(&mut self) {
+        let held = Held {
+            is_paused: self.paused,
+            is_all_sealed: self.window.is_empty() && self.unsaved.is_none(),
+        };
+        self.watch
+            .turn(self.consumer, self.assignment.as_ref(), held);
     }
 
     /// What the file system has left; a great deal if it does not say.

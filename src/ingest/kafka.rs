@@ -5,6 +5,7 @@
 //! when the caller answers it, not in a callback. What happened meanwhile is
 //! handed over as [`Event`]s.
 
+pub mod retention;
 pub mod topic_id;
 
 mod bell;
@@ -12,14 +13,15 @@ mod context;
 mod queue;
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::io;
 use std::ptr;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rdkafka::bindings::{
-    rd_kafka_commit_queue, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer,
-    rd_kafka_topic_partition_t,
+    rd_kafka_commit_queue, rd_kafka_get_watermark_offsets, rd_kafka_queue_destroy,
+    rd_kafka_queue_get_consumer, rd_kafka_topic_partition_t,
 };
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -89,6 +91,14 @@ pub enum Polled {
 }
 
 impl Polled {
+    /// The message, if it is one.
+    pub fn message(&self) -> Option<&Message> {
+        match self {
+            Self::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+
     fn of_trouble(code: RDKafkaErrorCode) -> Self {
         match code {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
@@ -313,6 +323,31 @@ impl Consumer {
             self.client
                 .fetch_watermarks(&self.options.topic, partition, ASK_TIMEOUT)?;
         Ok(Log { start, end })
+    }
+
+    /// The next offset of a partition's log, as the last fetch had it: costs
+    /// nothing, and stands still while the partition is paused. `None` before the
+    /// first fetch.
+    pub fn end_as_fetched(&self, partition: i32) -> Option<i64> {
+        let topic = CString::new(self.options.topic.as_str()).ok()?;
+        let (mut start, mut end) = (-1, -1);
+        // SAFETY: client, name and both numbers outlive the call, which looks
+        // into the client's memory only.
+        let code = unsafe {
+            let rk = self.client.client().native_ptr();
+            rd_kafka_get_watermark_offsets(rk, topic.as_ptr(), partition, &mut start, &mut end)
+        };
+        let is_known = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && end >= 0;
+        is_known.then_some(end)
+    }
+
+    /// How long the broker keeps the topic's messages; `None` if it keeps them
+    /// for ever.
+    ///
+    /// # Errors
+    /// A broker that does not answer in time, or may not tell us.
+    pub fn retention(&self) -> KafkaResult<Option<Duration>> {
+        retention::of(&self.options)
     }
 
     /// Answers [`Event::Assigned`]: reading starts at exactly these offsets,

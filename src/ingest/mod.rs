@@ -14,6 +14,7 @@ pub mod headroom;
 pub mod identity;
 pub mod kafka;
 pub mod positions;
+pub mod progress;
 pub mod record;
 pub mod redecode;
 pub mod take_up;

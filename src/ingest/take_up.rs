@@ -2,15 +2,17 @@
 //! the decision down and only then starts to read.
 //!
 //! Called again whenever the ground has moved: after a rebalance, after a
-//! position fell out of its log, after the topic was created anew.
+//! position fell out of its log, after the topic was created anew. Kafka may take
+//! its time for every answer, so each one counts as a sign of life.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::commits::Commits;
 use super::handover::{self, Log, Start, Verdict};
 use super::kafka::{ASK_TIMEOUT, Consumer, KafkaError};
+use crate::pulse::Pulse;
 use crate::spool::Intake;
 use crate::spool::fault::Fault;
 use crate::spool::footer::Source;
@@ -52,6 +54,7 @@ pub fn take_up(
     consumer: &Consumer,
     intake: &Intake,
     partitions: &[i32],
+    pulse: &Pulse,
 ) -> Result<(Assignment, Commits), Trouble> {
     let source = consumer.source(ASK_TIMEOUT)?;
     let committed = consumer.committed(&source, partitions)?;
@@ -59,6 +62,7 @@ pub fn take_up(
     let mut positions = BTreeMap::new();
     for &partition in partitions {
         let log = consumer.log(partition)?;
+        pulse.beat(Instant::now());
         let own = intake.position(&source, partition);
         let start = handover::start(own, committed.get(&partition), intake.spool_id(), log);
         note(intake, &source, partition, start, log)?;
@@ -88,10 +92,12 @@ pub fn start_anew(
     consumer: &Consumer,
     intake: &Intake,
     assignment: &mut Assignment,
+    pulse: &Pulse,
 ) -> Result<(), Trouble> {
     let mut positions = BTreeMap::new();
     for (&partition, &position) in &assignment.positions {
         let log = consumer.log(partition)?;
+        pulse.beat(Instant::now());
         let start = handover::start(Some(position), None, intake.spool_id(), log);
         note(intake, &assignment.source, partition, start, log)?;
         positions.insert(partition, start.offset);
@@ -110,6 +116,10 @@ fn note(
     start: Start,
     log: Log,
 ) -> io::Result<()> {
+    let lost_here =
+        metrics::counter!("spoolhouse_offsets_lost_total", "partition" => partition.to_string());
+    // Shown before the first: a rate needs a start.
+    lost_here.increment(0);
     if let Some(lost) = start.lost {
         let gap = Gap {
             time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -120,8 +130,7 @@ fn note(
         };
         intake.record_gap(&gap)?;
         let offsets = lost.1.abs_diff(lost.0);
-        metrics::counter!("spoolhouse_offsets_lost_total", "partition" => partition.to_string())
-            .increment(offsets);
+        lost_here.increment(offsets);
         tracing::error!(
             partition,
             from = lost.0,

@@ -7,12 +7,29 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{
-    BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
 /// Bounds of the buckets of every histogram of durations, in seconds.
 const SECONDS: [f64; 11] = [
     0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0,
+];
+
+/// Bounds of the histograms that measure something else than a short duration.
+const BOUNDS: [(&str, &[f64]); 2] = [
+    (
+        "spoolhouse_latency_seconds",
+        &[
+            2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 75.0, 90.0, 120.0, 180.0, 300.0, 600.0,
+            1_800.0, 3_600.0, 14_400.0, 86_400.0,
+        ],
+    ),
+    (
+        "spoolhouse_batch_fill_ratio",
+        &[
+            0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.97, 0.98, 0.99, 1.0,
+        ],
+    ),
 ];
 
 /// What a metric is.
@@ -24,10 +41,15 @@ enum Kind {
 }
 use Kind::{Counter, Gauge, Histogram};
 
-/// Counters whose series have labels, which only their events know.
-const LABELLED: [&str; 4] = [
+/// Metrics whose series have labels: the rooms that count them know their values,
+/// all of them few.
+const LABELLED: [&str; 8] = [
     "spoolhouse_offsets_lost_total",
     "spoolhouse_requests_total",
+    "spoolhouse_room_bytes",
+    "spoolhouse_room_files",
+    "spoolhouse_room_oldest_seconds",
+    "spoolhouse_room_rows",
     "spoolhouse_undecodable_payloads_dropped_total",
     "spoolhouse_undecodable_total",
 ];
@@ -79,6 +101,48 @@ const METRICS: &[Metric] = &[
         Unit::Count,
         "Times that consumption paused because the spool was full or the disk failed",
     ),
+    (
+        "spoolhouse_paused",
+        Gauge,
+        Unit::Count,
+        "1 while consumption is paused because the spool is full or the disk fails, else 0",
+    ),
+    (
+        "spoolhouse_paused_seconds_total",
+        Counter,
+        Unit::Seconds,
+        "Whole seconds for which consumption was paused",
+    ),
+    (
+        "spoolhouse_partitions",
+        Gauge,
+        Unit::Count,
+        "Partitions that are being read",
+    ),
+    (
+        "spoolhouse_lag_messages",
+        Gauge,
+        Unit::Count,
+        "Messages between what was read and the end of the log, over all partitions",
+    ),
+    (
+        "spoolhouse_lag_messages_max",
+        Gauge,
+        Unit::Count,
+        "Messages between what was read and the end of the log, of the partition that has most",
+    ),
+    (
+        "spoolhouse_unsealed_age_seconds",
+        Gauge,
+        Unit::Seconds,
+        "Age of the oldest message in Kafka that is not yet on our disk, by the messages' own timestamps",
+    ),
+    (
+        "spoolhouse_retention_seconds",
+        Gauge,
+        Unit::Seconds,
+        "How long the broker keeps the topic's messages, 0 if it does not tell or keeps them for ever",
+    ),
     // spool
     (
         "spoolhouse_undecodable_bytes",
@@ -117,6 +181,54 @@ const METRICS: &[Metric] = &[
         "Size of all files in the spool",
     ),
     (
+        "spoolhouse_spool_bytes_max",
+        Gauge,
+        Unit::Bytes,
+        "Budget of the spool: consumption pauses before it is exceeded",
+    ),
+    (
+        "spoolhouse_disk_free_bytes",
+        Gauge,
+        Unit::Bytes,
+        "Free space of the file system that the spool is on",
+    ),
+    (
+        "spoolhouse_disk_free_bytes_min",
+        Gauge,
+        Unit::Bytes,
+        "Free space below which consumption pauses",
+    ),
+    (
+        "spoolhouse_room_files",
+        Gauge,
+        Unit::Count,
+        "Files in a room of the spool",
+    ),
+    (
+        "spoolhouse_room_bytes",
+        Gauge,
+        Unit::Bytes,
+        "Size of the files in a room of the spool",
+    ),
+    (
+        "spoolhouse_room_rows",
+        Gauge,
+        Unit::Count,
+        "Rows (in undecodable/: messages) in a room of the spool",
+    ),
+    (
+        "spoolhouse_room_oldest_seconds",
+        Gauge,
+        Unit::Seconds,
+        "Age of the oldest file in a room of the spool, 0 if there is none",
+    ),
+    (
+        "spoolhouse_oldest_unsent_seconds",
+        Gauge,
+        Unit::Seconds,
+        "Age of the oldest segment or batch that waits for ClickHouse, 0 if none does",
+    ),
+    (
         "spoolhouse_disk_errors_total",
         Counter,
         Unit::Count,
@@ -140,6 +252,36 @@ const METRICS: &[Metric] = &[
         Histogram,
         Unit::Seconds,
         "Time from sending a request to the end of its answer",
+    ),
+    (
+        "spoolhouse_latency_seconds",
+        Histogram,
+        Unit::Seconds,
+        "Time from a record's own timestamp until ClickHouse confirmed it, sampled over the rows of each batch",
+    ),
+    (
+        "spoolhouse_batch_fill_ratio",
+        Histogram,
+        Unit::Count,
+        "Size of the batches that ClickHouse confirmed as a share of the body limit",
+    ),
+    (
+        "spoolhouse_last_success_timestamp_seconds",
+        Gauge,
+        Unit::Seconds,
+        "When ClickHouse last confirmed a batch, 0 before the first since the start",
+    ),
+    (
+        "spoolhouse_next_slot_timestamp_seconds",
+        Gauge,
+        Unit::Seconds,
+        "When the next request may go out; in the past: now",
+    ),
+    (
+        "spoolhouse_attempts_since_success",
+        Gauge,
+        Unit::Count,
+        "Requests since the last that was stored",
     ),
     (
         "spoolhouse_rows_stored_total",
@@ -177,6 +319,13 @@ const METRICS: &[Metric] = &[
         Unit::Count,
         "1 while uploads wait for an operator to mend something, else 0",
     ),
+    // the process
+    (
+        "spoolhouse_started_timestamp_seconds",
+        Gauge,
+        Unit::Seconds,
+        "When the process started",
+    ),
 ];
 
 /// Installs the recorder behind the `metrics` facade, with every metric
@@ -196,13 +345,17 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 /// A recorder that is not installed.
 pub(super) fn recorder() -> PrometheusRecorder {
-    let builder = PrometheusBuilder::new();
-    let builder = match builder.set_buckets(&SECONDS) {
-        Ok(builder) => builder,
-        // Only an empty list of bounds is refused.
-        Err(_) => PrometheusBuilder::new(),
+    // Only an empty list of bounds is refused.
+    let with_bounds = || {
+        let mut builder = PrometheusBuilder::new().set_buckets(&SECONDS)?;
+        for (name, bounds) in BOUNDS {
+            builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)?;
+        }
+        Ok::<_, BuildError>(builder)
     };
-    builder.build_recorder()
+    with_bounds()
+        .unwrap_or_else(|_| PrometheusBuilder::new())
+        .build_recorder()
 }
 
 fn describe() {
@@ -240,7 +393,10 @@ mod tests {
             assert!(name.starts_with("spoolhouse_"), "{name}");
             assert_eq!(name.ends_with("_total"), *kind == Counter, "{name}");
             match unit {
-                Unit::Seconds => assert!(name.ends_with("_seconds"), "{name}"),
+                Unit::Seconds => {
+                    let name = name.trim_end_matches("_total");
+                    assert!(name.ends_with("_seconds"), "{name}");
+                }
                 Unit::Bytes => assert!(name.contains("_bytes"), "{name}"),
                 _ => {}
             }

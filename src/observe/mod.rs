@@ -1,19 +1,32 @@
-//! How to look inside while it runs: metrics for Prometheus, a health check and
-//! a page for people, over HTTP. Reads only; nothing here changes what the
-//! rooms do.
+//! How to look inside while it runs: metrics for Prometheus, health checks and a
+//! page for people, over HTTP. Reads only; nothing here changes what the rooms
+//! do.
+//!
+//! Text from outside (what servers answer, names of files) reaches the page as
+//! JSON and is shown as text; the policy below lets the browser run and load
+//! nothing but the page's own files.
 
+pub mod board;
+pub mod history;
 pub mod metrics;
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::{RawQuery, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+
+use board::Board;
 
 /// How often histograms are drained: without it they would keep every sample
 /// until somebody asks for them.
@@ -22,25 +35,66 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// The media type of Prometheus's text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What `/` says.
-const PAGE: &str = concat!(
-    "spoolhouse ",
-    env!("CARGO_PKG_VERSION"),
-    "\n\n/metrics   for Prometheus\n/healthz   200 while it runs\n"
-);
+/// Goes with every answer.
+const HEADERS: [(HeaderName, &str); 4] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+         img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CACHE_CONTROL, "no-store"),
+];
 
-/// Serves `/`, `/healthz` and `/metrics` on `listener` until `stop`; requests
-/// under way are answered first.
+/// The page's files: path, media type, content.
+const PAGE: [(&str, &str, &str); 7] = [
+    (
+        "/",
+        "text/html; charset=utf-8",
+        include_str!("page/index.html"),
+    ),
+    (
+        "/page.css",
+        "text/css; charset=utf-8",
+        include_str!("page/page.css"),
+    ),
+    (
+        "/page.js",
+        "text/javascript; charset=utf-8",
+        include_str!("page/page.js"),
+    ),
+    (
+        "/chart.js",
+        "text/javascript; charset=utf-8",
+        include_str!("page/chart.js"),
+    ),
+    (
+        "/flow.js",
+        "text/javascript; charset=utf-8",
+        include_str!("page/flow.js"),
+    ),
+    (
+        "/words.js",
+        "text/javascript; charset=utf-8",
+        include_str!("page/words.js"),
+    ),
+    ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
+];
+
+/// Serves the page, `/status.json`, `/healthz`, `/readyz` and `/metrics` on
+/// `listener` until `stop`; requests under way are answered first.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
+    board: Board,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let upkeep = tokio::spawn(upkeep(metrics.clone(), stop.clone()));
-    let served = axum::serve(listener, routes(metrics))
+    let served = axum::serve(listener, routes(metrics, board))
         .with_graceful_shutdown(stop.clone().cancelled_owned())
         .await;
     // The server may also end by an error of its own.
@@ -49,12 +103,46 @@ pub async fn serve(
     served
 }
 
-fn routes(metrics: PrometheusHandle) -> Router {
-    let metrics = move || async move { ([(CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()) };
-    Router::new()
-        .route("/", get(|| async { PAGE }))
-        .route("/healthz", get(|| async { "ok\n" }))
+fn routes(metrics: PrometheusHandle, board: Board) -> Router {
+    let metrics = move || async move { answer(PROMETHEUS_TEXT, metrics.render()) };
+    let mut router = Router::new()
         .route("/metrics", get(metrics))
+        .route("/healthz", get(health))
+        .route("/readyz", get(readiness))
+        .route("/status.json", get(status));
+    for (path, kind, content) in PAGE {
+        router = router.route(path, get(move || async move { answer(kind, content) }));
+    }
+    router.with_state(board)
+}
+
+fn answer(kind: &'static str, content: impl IntoResponse) -> Response {
+    (HEADERS, [(CONTENT_TYPE, kind)], content).into_response()
+}
+
+async fn health(State(board): State<Board>) -> Response {
+    verdict(board.alive(Instant::now()))
+}
+
+async fn readiness(State(board): State<Board>) -> Response {
+    verdict(board.ready(Instant::now()))
+}
+
+fn verdict(verdict: Result<(), String>) -> Response {
+    let (status, text) = match verdict {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    };
+    (status, HEADERS, text).into_response()
+}
+
+/// The figures; with `?since=MS` only the samples after that moment.
+async fn status(State(board): State<Board>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let since = url::form_urlencoded::parse(query.as_bytes())
+        .find_map(|(key, value)| (key == "since").then(|| value.parse().ok()).flatten());
+    let status = board.status(since.unwrap_or(0), Instant::now());
+    (HEADERS, Json(status)).into_response()
 }
 
 async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
@@ -70,10 +158,15 @@ async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use serde_json::Map;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
+    use super::history::Sample;
     use super::*;
+    use crate::pulse::Pulse;
 
     async fn fetch(address: std::net::SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -91,7 +184,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, handle, stop.clone()));
+        let board = Board::new(vec![("ingest", Pulse::default())]);
+        let server = tokio::spawn(serve(listener, handle, board.clone(), stop.clone()));
 
         let health = fetch(address, "/healthz").await;
         assert!(
@@ -100,7 +194,27 @@ mod tests {
         );
         let text = fetch(address, "/metrics").await;
         assert!(text.contains("version=0.0.4"), "{text}");
-        assert!(fetch(address, "/").await.contains("/metrics"));
+        let ready = fetch(address, "/readyz").await;
+        assert!(
+            ready.starts_with("HTTP/1.1 503") && ready.ends_with("it is starting\n"),
+            "{ready}"
+        );
+        board.put_up(None, Map::new(), Sample::default(), SystemTime::now());
+        let ready = fetch(address, "/readyz").await;
+        assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+        for (path, kind, content) in PAGE {
+            let page = fetch(address, path).await;
+            assert!(page.contains(&format!("content-type: {kind}")), "{page}");
+            assert!(page.contains("content-security-policy: default-src 'none'; "));
+            assert!(page.ends_with(content), "{path}");
+        }
+        let all = fetch(address, "/status.json").await;
+        assert!(
+            all.contains("application/json") && all.contains("at_ms"),
+            "{all}"
+        );
+        let newer = fetch(address, "/status.json?since=99999999999999").await;
+        assert!(newer.contains("\"samples\":[]"), "{newer}");
         assert!(fetch(address, "/nothing").await.starts_with("HTTP/1.1 404"));
 
         stop.cancel();

@@ -116,7 +116,7 @@ pub fn rooms(
 }
 
 /// The entries of a room that may not be there yet.
-fn entries(
+pub(super) fn entries(
     layout: &Layout,
     room: Room,
 ) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
@@ -129,28 +129,58 @@ fn entries(
 impl Sight {
     fn add(&mut self, entry: &fs::DirEntry) -> io::Result<()> {
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        // A second file of one name is `NAME.1` in doubtful/.
-        let stem = name.split_once(".parquet").map(|(stem, _)| stem);
-        if stem.is_none_or(|stem| Name::parse(&format!("{stem}.parquet")).is_none()) {
-            return Ok(());
+        if let Some(file) = is_ours(&name.to_string_lossy())
+            .then(|| SeenFile::look(entry))
+            .transpose()?
+            .flatten()
+        {
+            self.count(&file);
         }
+        Ok(())
+    }
+
+    /// Counts a file.
+    pub(super) fn count(&mut self, file: &SeenFile) {
+        self.files += 1;
+        self.bytes += file.bytes;
+        self.rows += file.rows.unwrap_or(0);
+        self.unreadable += u64::from(file.rows.is_none());
+        self.oldest = [self.oldest, file.written].into_iter().flatten().min();
+    }
+}
+
+/// Whether a file carries one of our names. A second one of a name is `NAME.1`
+/// in `doubtful/`.
+pub(super) fn is_ours(name: &str) -> bool {
+    let stem = name.split_once(".parquet").map(|(stem, _)| stem);
+    stem.is_some_and(|stem| Name::parse(&format!("{stem}.parquet")).is_some())
+}
+
+/// What is seen of a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeenFile {
+    bytes: u64,
+    rows: Option<u64>,
+    written: Option<SystemTime>,
+}
+
+impl SeenFile {
+    /// Looks at a file and its footer; `None` if it has moved on.
+    pub(super) fn look(entry: &fs::DirEntry) -> io::Result<Option<Self>> {
         let metadata = match entry.metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             metadata => metadata?,
         };
         let rows = match footer::read_end(&LocalDisk, &entry.path(), FOOTER_GUESS) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(_) | Ok(Err(_)) => None,
             Ok(Ok(footer)) => u64::try_from(footer.file_metadata().num_rows()).ok(),
         };
-        self.files += 1;
-        self.bytes += metadata.len();
-        self.rows += rows.unwrap_or(0);
-        self.unreadable += u64::from(rows.is_none());
-        let written = metadata.modified().ok();
-        self.oldest = [self.oldest, written].into_iter().flatten().min();
-        Ok(())
+        Ok(Some(Self {
+            bytes: metadata.len(),
+            rows,
+            written: metadata.modified().ok(),
+        }))
     }
 }
 

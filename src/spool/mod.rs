@@ -20,6 +20,7 @@
 //! is a file's place and name; a start reads the listing and no private index.
 
 pub mod batch;
+pub mod census;
 pub mod digest;
 pub mod disk;
 pub mod effort;

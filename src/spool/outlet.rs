@@ -86,6 +86,14 @@ impl Batch {
         self.name.to_string()
     }
 
+    /// The times of its records, seconds since 1970.
+    ///
+    /// # Errors
+    /// Parquet's, passed on.
+    pub fn record_times(&self) -> Result<Vec<u32>, Fault> {
+        read::times(self.bytes.clone())
+    }
+
     /// Whether it is a copy of a file from outside the spool: it stays where it
     /// is, whatever becomes of it.
     pub fn is_copy(&self) -> bool {

@@ -1,9 +1,12 @@
 //! Reads spool files, trusting none of their bytes before they are checked.
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
 use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use uuid::Uuid;
 
@@ -79,6 +82,29 @@ pub fn segment_footer(
         return Err(Fault::Name(format!("it is {true_name}")));
     }
     Ok(footer)
+}
+
+/// Reads the records' times out of a batch, seconds since 1970: this one column
+/// only.
+pub fn times(bytes: Bytes) -> Result<Vec<u32>, Fault> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
+        .map_err(Fault::parquet)?;
+    let column = ProjectionMask::columns(builder.parquet_schema(), ["timestamp"]);
+    let chunks = builder
+        .with_projection(column)
+        .with_batch_size(ROWS_AT_ONCE)
+        .build()
+        .map_err(Fault::parquet)?;
+    let mut times = Vec::new();
+    for chunk in chunks {
+        let chunk = chunk.map_err(|error| Fault::Parquet(error.to_string()))?;
+        let column = chunk.columns().first();
+        let column = column.and_then(|column| column.as_primitive_opt::<UInt32Type>());
+        let column = column.ok_or_else(|| Fault::Schema("timestamp is no UINT32".into()))?;
+        times.extend_from_slice(column.values());
+    }
+    Ok(times)
 }
 
 /// Reads every row of a file whose columns must be exactly those of `schema`.

@@ -22,10 +22,12 @@ use super::answer::Outcome;
 use super::desk::Desk;
 use super::fate::{Configured, Fate, History};
 use super::forecast::{Achieved, Saved};
+use super::latency::{self, Latency};
 use super::pacer::{PaceOptions, Pacer};
 use super::request::{self, Request, Target};
 use super::settings::Settings;
 use super::transport::{Transport, TransportError, TransportOptions};
+use super::view::View;
 use crate::failpoint;
 use crate::spool::Outlet;
 use crate::spool::batch::recipe::Encoding;
@@ -67,6 +69,8 @@ pub struct Options {
     /// How often a batch is posted that is refused for its data before it goes
     /// to `rejected/`; at least 1.
     pub data_attempts_max: u32,
+    /// Where it can be seen how it gets on.
+    pub view: View,
 }
 
 impl Options {
@@ -93,6 +97,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), TransportError> {
     let mut sender = Sender::new(options, outlet)?;
+    report::register(&sender.pacer);
     let mut post: Option<Post> = None;
     while !stop.is_cancelled() {
         post = match post {
@@ -269,7 +274,9 @@ impl Sender {
         let body = post.batch.bytes.clone();
         failpoint::hit("post.before");
         let transport = post.lane.as_ref().map_or(&self.transport, |l| &l.transport);
-        let outcome = transport.post(&post.request, body).await;
+        let posting = transport.post(&post.request, body);
+        let outcome = self.options.view.pulse.during(posting).await;
+        let took = started.elapsed();
         failpoint::hit("post.answered");
         let size = post.batch.bytes.len() as u64;
         let pacer = self.pacer_of(&mut post);
@@ -288,8 +295,16 @@ impl Sender {
                 data_attempts_max: self.options.data_attempts_max,
             },
         );
+        let latency = match outcome {
+            Outcome::Stored => latency_of(&post.batch).await,
+            _ => None,
+        };
         let pacer = post.lane.as_ref().map_or(&self.pacer, |lane| &lane.pacer);
-        report::attempt(&outcome, &post, started.elapsed(), pacer);
+        let attempt = report::attempt(&outcome, &post, took, pacer, latency);
+        match post.lane.is_some() {
+            true => self.options.view.note_elsewhere(attempt),
+            false => report::show(&self.options.view, attempt, &self.pacer),
+        }
         self.tell_request(&outcome, &mut post).await;
         self.act(fate, post, stop).await
     }
@@ -381,6 +396,22 @@ impl Sender {
             .await
             .map_err(io::Error::other)?
     }
+}
+
+/// How old a batch's records are now that it is stored. Those of a file from
+/// outside may be of any age, and tell nothing about the way.
+async fn latency_of(batch: &Batch) -> Option<Latency> {
+    if batch.is_copy() {
+        return None;
+    }
+    let (batch, now) = (batch.clone(), SystemTime::now());
+    let times = tokio::task::spawn_blocking(move || batch.record_times());
+    let (latency, samples) = latency::of(times.await.ok()?.ok()?, now)?;
+    let histogram = metrics::histogram!("spoolhouse_latency_seconds");
+    samples
+        .into_iter()
+        .for_each(|sample| histogram.record(sample));
+    Some(latency)
 }
 
 /// How a wait ended.

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use rdkafka::bindings::{
     rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_t,
-    rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_consumer,
-    rd_kafka_queue_get_partition, rd_kafka_queue_new, rd_kafka_queue_t,
+    rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+    rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition, rd_kafka_queue_new,
+    rd_kafka_queue_t, rd_kafka_timestamp_type_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
@@ -52,6 +53,15 @@ impl Message {
         let start = NonNull::new(raw.payload)?.cast();
         // SAFETY: librdkafka keeps `len` bytes there as long as the message lives.
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), raw.len) })
+    }
+
+    /// When it was made or appended, as the topic has it: milliseconds since 1970.
+    pub fn time_ms(&self) -> Option<i64> {
+        let mut kind = rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive, and `kind` outlives the call.
+        let time = unsafe { rd_kafka_message_timestamp(self.0.as_ptr(), &mut kind) };
+        let is_known = kind != rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        is_known.then_some(time)
     }
 
     /// What it says instead, if it is no message but trouble.

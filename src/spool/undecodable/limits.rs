@@ -87,9 +87,21 @@ struct Forgotten<'f> {
     digest: &'f str,
 }
 
+/// Why payloads are dropped, as metrics name it.
+const AGE: &str = "age";
+const BUDGET: &str = "budget";
+
+fn payloads_dropped(reason: &'static str) -> metrics::Counter {
+    metrics::counter!("spoolhouse_undecodable_payloads_dropped_total", "reason" => reason)
+}
+
 impl Keeper {
     /// A keeper of `spool`'s undecodable messages.
     pub fn new(spool: Spool, limits: Limits) -> Self {
+        for reason in [AGE, BUDGET] {
+            // Shown before the first: a rate needs a start.
+            payloads_dropped(reason).absolute(0);
+        }
         Self {
             spool,
             limits,
@@ -132,7 +144,7 @@ impl Keeper {
                 let kept_at = UNIX_EPOCH + Duration::from_secs(facts.kept_at);
                 let is_old = now.duration_since(kept_at).is_ok_and(|age| age >= age_max);
                 if is_old && facts.has_payloads {
-                    turn.payloads_dropped += self.drop_payloads(*number, "age")?;
+                    turn.payloads_dropped += self.drop_payloads(*number, AGE)?;
                     left -= 1;
                 }
                 if left == 0 {
@@ -157,7 +169,7 @@ impl Keeper {
                     turn.messages_forgotten += self.forget(*number, now)?;
                     left -= 1;
                 } else if facts.has_payloads {
-                    turn.payloads_dropped += self.drop_payloads(*number, "budget")?;
+                    turn.payloads_dropped += self.drop_payloads(*number, BUDGET)?;
                     left -= 1;
                 }
             }
@@ -278,8 +290,7 @@ impl Keeper {
                 }),
             };
         }
-        metrics::counter!("spoolhouse_undecodable_payloads_dropped_total", "reason" => reason)
-            .increment(dropped);
+        payloads_dropped(reason).increment(dropped);
         Ok(dropped)
     }
 

@@ -45,6 +45,7 @@ impl Sender {
 
     /// Looks into `inbox/`; whether there is something new.
     pub(super) async fn look(&mut self) -> bool {
+        self.options.view.pulse.beat(std::time::Instant::now());
         // A copy: whoever waits for this may drop it at any moment.
         let mut desk = self.desk.clone();
         let looked = self

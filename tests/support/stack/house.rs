@@ -561,9 +561,15 @@ impl House {
 
     /// What a path of its status server says.
     pub fn observed(&self, path: &str) -> String {
-        let (status, text) = http(self.observe.get(), "GET", path, b"");
+        let (status, text) = self.asked(path);
         assert_eq!(status, 200, "{path}");
-        String::from_utf8(text).unwrap()
+        text
+    }
+
+    /// Status and answer of a path of its status server.
+    pub fn asked(&self, path: &str) -> (u16, String) {
+        let (status, text) = http(self.observe.get(), "GET", path, b"");
+        (status, String::from_utf8(text).unwrap())
     }
 
     /// A metric's value, added up over its labels; 0 before it is first counted.

@@ -1,0 +1,167 @@
+//! What the server shows: the commands put it up here, requests read it. Knows
+//! no room: figures arrive as JSON, loops as pulses.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use super::history::{self, History, Sample};
+use crate::pulse::Pulse;
+
+/// A loop that has not turned for so long is taken for dead: longer than any
+/// question to Kafka or disk takes on a bad day.
+const PULSE_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// The board; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Board {
+    pulses: Arc<Vec<(&'static str, Pulse)>>,
+    shown: Arc<RwLock<Shown>>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    /// Why it is not ready, if it isn't.
+    held: Option<String>,
+    status: Map<String, Value>,
+    history: History,
+}
+
+impl Board {
+    /// A board of loops, by name; not ready before somebody says so.
+    pub fn new(pulses: Vec<(&'static str, Pulse)>) -> Self {
+        Self {
+            pulses: Arc::new(pulses),
+            shown: Arc::new(RwLock::new(Shown {
+                held: Some("it is starting".to_owned()),
+                status: Map::new(),
+                history: History::default(),
+            })),
+        }
+    }
+
+    /// Whether all loops turn.
+    ///
+    /// # Errors
+    /// Which one doesn't, and for how long.
+    pub fn alive(&self, now: Instant) -> Result<(), String> {
+        for (name, pulse) in self.pulses.iter() {
+            let age = pulse.age(now);
+            if age > PULSE_AGE_MAX {
+                return Err(format!(
+                    "the loop of {name} has not turned for {} s",
+                    age.as_secs()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it does its work: alive, and nothing holds it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self, now: Instant) -> Result<(), String> {
+        self.alive(now)?;
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        shown.held.clone().map_or(Ok(()), Err)
+    }
+
+    /// Puts up what holds it, if anything does, and the figures; and, when it is
+    /// time, a sample.
+    pub fn put_up(
+        &self,
+        held: Option<String>,
+        status: Map<String, Value>,
+        sample: Sample,
+        now: SystemTime,
+    ) -> bool {
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        shown.held = held;
+        shown.status = status;
+        shown.history.add(sample, now)
+    }
+
+    /// The figures with the samples after `since_ms`.
+    pub fn status(&self, since_ms: u64, now: Instant) -> Value {
+        let ready = self.ready(now);
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        let mut status = shown.status.clone();
+        status.insert("ready".to_owned(), ready.is_ok().into());
+        status.insert("held".to_owned(), ready.err().into());
+        let history = json!({
+            "every_s": history::EVERY.as_secs(),
+            "samples_max": history::SAMPLES_MAX,
+            "samples": shown.history.since(since_ms),
+        });
+        status.insert("history".to_owned(), history);
+        Value::Object(status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn board(start: Instant) -> (Board, Pulse, Pulse) {
+        let (ingest, upload) = (Pulse::new(start), Pulse::new(start));
+        let pulses = vec![("ingest", ingest.clone()), ("upload", upload.clone())];
+        (Board::new(pulses), ingest, upload)
+    }
+
+    #[test]
+    fn one_loop_that_stands_still_for_a_minute_is_enough_to_be_dead() {
+        let start = Instant::now();
+        let (board, ingest, upload) = board(start);
+        assert_eq!(board.alive(start + MINUTE), Ok(()));
+        let later = start + MINUTE + Duration::from_secs(2);
+        ingest.beat(later);
+        let why = board.alive(later).unwrap_err();
+        assert_eq!(why, "the loop of upload has not turned for 62 s");
+        upload.beat(later);
+        assert_eq!(board.alive(later), Ok(()));
+    }
+
+    #[test]
+    fn it_is_ready_once_nothing_holds_it() {
+        let start = Instant::now();
+        let (board, ..) = board(start);
+        let put_up = |held: Option<&str>| {
+            let held = held.map(str::to_owned);
+            board.put_up(held, Map::new(), Sample::default(), UNIX_EPOCH)
+        };
+        assert_eq!(board.ready(start), Err("it is starting".to_owned()));
+        put_up(None);
+        assert_eq!(board.ready(start), Ok(()));
+        put_up(Some("paused"));
+        assert_eq!(board.ready(start), Err("paused".to_owned()));
+        put_up(None);
+        assert!(board.ready(start + MINUTE * 2).is_err(), "its loops stand");
+    }
+
+    #[test]
+    fn the_figures_come_with_the_samples_that_are_new() {
+        let start = Instant::now();
+        let (board, ..) = board(start);
+        let status = || [("bytes".to_owned(), Value::from(7))].into_iter().collect();
+        for second in [1_000, 1_010, 1_030] {
+            let now = UNIX_EPOCH + Duration::from_secs(second);
+            board.put_up(None, status(), Sample::default(), now);
+        }
+        let all = board.status(0, start);
+        assert_eq!((&all["bytes"], &all["ready"]), (&7.into(), &true.into()));
+        assert_eq!(all["held"], Value::Null);
+        let times = |status: &Value| -> Vec<u64> {
+            let samples = status["history"]["samples"].as_array().unwrap();
+            let times = samples.iter().map(|s| s["at_ms"].as_u64().unwrap());
+            times.collect()
+        };
+        assert_eq!(times(&all), [1_000_000, 1_030_000]);
+        assert_eq!(times(&board.status(1_000_000, start)), [1_030_000]);
+    }
+}
