@@ -27,6 +27,7 @@ pub mod fault;
 pub mod footer;
 pub mod glance;
 pub mod inbox;
+pub mod inspect;
 pub mod intake;
 pub mod layout;
 pub mod opening;
