@@ -13,6 +13,9 @@ use crate::config::ConfigError;
 
 const EXAMPLES: &str = "\
 Examples:
+  Is everything as it must be, before the first start?
+    spoolhouse check --proxy
+
   Carry records until Ctrl-C or SIGTERM, with the spoolhouse.toml that is here:
     spoolhouse run
 
@@ -104,6 +107,8 @@ pub enum Command {
     Run(commands::run::Args),
     /// Fill the topic with synthetic traffic
     Produce(commands::produce::Args),
+    /// Check configuration, spool, Kafka and server, and say how to mend what is wrong
+    Check(commands::check::Args),
     /// Show what waits, when the next slot is, and how long the backlog takes
     Status(commands::status::Args),
     /// Send files by hand: segments, batches, what was rejected, or any other file
@@ -141,6 +146,7 @@ pub fn main() -> Exit {
     let done = match cli.command {
         Command::Run(args) => commands::run::run(args),
         Command::Produce(args) => commands::produce::run(args),
+        Command::Check(args) => commands::check::run(args),
         Command::Status(args) => commands::status::run(args),
         Command::Upload(args) => commands::upload::run(args),
         Command::Inspect(args) => commands::inspect::run(args),

@@ -128,9 +128,10 @@ fn colours_are_for_terminals_that_want_them() {
 #[test]
 fn nothing_moves_a_cursor_where_there_is_none() {
     let spool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/spool");
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 6] = [
         &["status"],
         &["verify"],
+        &["check"],
         &["replay-undecodable", "--dry-run"],
         &["upload", "rejected/nothing.parquet", "--dry-run"],
         &["produce", "--dry-run", "--count", "100000"],

@@ -6,6 +6,7 @@
 //! handed over as [`Event`]s.
 
 pub mod topic_id;
+pub mod topic_settings;
 
 mod bell;
 mod context;

@@ -16,5 +16,6 @@ pub mod kafka;
 pub mod positions;
 pub mod record;
 pub mod redecode;
+pub mod survey;
 pub mod take_up;
 pub mod window;

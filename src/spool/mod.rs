@@ -33,6 +33,7 @@ pub mod layout;
 pub mod opening;
 pub mod outlet;
 pub mod packing;
+pub mod probe;
 pub mod read;
 pub mod recovery;
 pub mod rehearsal;
