@@ -50,7 +50,12 @@ pub fn survey(
 }
 
 fn trouble(error: KafkaError) -> Trouble {
-    match error.rdkafka_error_code() {
+    let code = match &error {
+        // The bindings know no code of an admin request's failure.
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    };
+    match code {
         Some(ErrorCode::UnknownTopic | ErrorCode::UnknownTopicOrPartition) => Trouble::NoTopic,
         _ => Trouble::Broker(error.to_string()),
     }

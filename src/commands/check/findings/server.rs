@@ -47,7 +47,7 @@ pub(in super::super) fn learned(body_bytes_max: u64, loaded: &Loaded) -> Option<
 
 /// The proxy, and what the server behind it says.
 pub(in super::super) fn proxy(seen: &Seen, loaded: &Loaded) -> Vec<Finding> {
-    let mut found = vec![slot(seen)];
+    let mut found = vec![slot(seen, took_slot(&seen.answer))];
     let max_body = key(loaded, "upload.max_body");
     if let Some(bytes) = seen.refused_bytes {
         found.push(Finding::problem(
@@ -74,7 +74,18 @@ pub(in super::super) fn proxy(seen: &Seen, loaded: &Loaded) -> Vec<Finding> {
     found
 }
 
-fn slot(seen: &Seen) -> Finding {
+/// Whether the proxy let the request through, or may have.
+fn took_slot(answer: &Result<Server, Outcome>) -> bool {
+    match answer {
+        Err(Outcome::NotSent(_) | Outcome::Throttled { .. } | Outcome::TooLarge) => false,
+        Ok(_) | Err(Outcome::Stored | Outcome::Unknown(_) | Outcome::Refused(_)) => true,
+    }
+}
+
+fn slot(seen: &Seen, is_taken: bool) -> Finding {
+    if !is_taken {
+        return Finding::ok(ABOUT, "no slot was used");
+    }
     let what = format!(
         "one slot was used, after waiting {}",
         duration(whole(seen.waited))
@@ -270,6 +281,7 @@ fn unknown_settings(server: &Server, loaded: &Loaded) -> Vec<Finding> {
     let overrides = &loaded.config.upload.settings;
     let mut wanted: Vec<String> = settings::effective(overrides).into_keys().collect();
     wanted.push("insert_deduplication_token".to_owned());
+    wanted.retain(|name| !settings::OF_HTTP.contains(&name.as_str()));
     let unknown = wanted
         .iter()
         .filter(|name| !server.settings.contains(*name));

@@ -12,7 +12,7 @@ use crate::ingest::positions::Standing;
 use crate::spool::footer::Source;
 use crate::upload::answer::{Outcome, Reason, Refusal};
 use crate::upload::inquire::{Server, Table};
-use crate::upload::settings::PINNED;
+use crate::upload::settings::{OF_HTTP, PINNED};
 
 fn loaded(text: &str) -> Loaded {
     config::parse(Some((Path::new("x.toml"), text)), []).unwrap()
@@ -72,7 +72,11 @@ fn good_server() -> Server {
         ("remote_addr", "String"),
         ("url", "String"),
     ];
-    let settings = PINNED.iter().map(|pinned| pinned.name.to_owned());
+    // As a server lists them.
+    let listed = PINNED
+        .iter()
+        .filter(|pinned| !OF_HTTP.contains(&pinned.name));
+    let settings = listed.map(|pinned| pinned.name.to_owned());
     Server {
         version: "26.9".into(),
         columns: columns
