@@ -78,6 +78,8 @@ pub(in super::super) fn proxy(seen: &Seen, loaded: &Loaded) -> Vec<Finding> {
 fn took_slot(answer: &Result<Server, Outcome>) -> bool {
     match answer {
         Err(Outcome::NotSent(_) | Outcome::Throttled { .. } | Outcome::TooLarge) => false,
+        // It was us who refused, before a byte had left.
+        Err(Outcome::Refused(Refusal::Operator(reason))) if reason.status.is_none() => false,
         Ok(_) | Err(Outcome::Stored | Outcome::Unknown(_) | Outcome::Refused(_)) => true,
     }
 }
@@ -163,6 +165,10 @@ fn refusal_cure(reason: &Reason, loaded: &Loaded) -> String {
         (None, Some(401 | 403)) => format!(
             "{}, and set upload.auth = \"basic\" if it is the proxy that asks for it",
             login()
+        ),
+        (None, None) => format!(
+            "mend what it names ({} is where it goes)",
+            key(loaded, "upload.url")
         ),
         (None, _) => format!(
             "correct {}: it must lead to ClickHouse's HTTP port (8123 by default), through the proxy",

@@ -412,7 +412,11 @@ fn what_keeps_the_server_from_answering_is_told_apart() {
         ),
         (operator(403, Some(497)), "grant the user"),
         (operator(401, None), "upload.auth = \"basic\""),
-        (operator(404, None), "upload.url (default)"),
+        (operator(404, None), "correct upload.url (default)"),
+        (
+            Outcome::Refused(Refusal::Operator(reason(None, None))),
+            "mend what it names (upload.url (default)",
+        ),
         (operator(404, Some(60)), "mend what it names"),
         (
             Outcome::Unknown(reason(Some(502), None)),
