@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::ProgressBar;
 
-use super::super::run;
+use super::super::{run, status};
 use crate::config::Loaded;
 use crate::spool::disk::lock::OwnerLock;
-use crate::spool::disk::{self, Disk, LocalDisk};
+use crate::spool::disk::{self, LocalDisk};
 use crate::spool::layout::Layout;
 use crate::upload::answer::{Outcome, Reason};
 use crate::upload::forecast::Saved;
@@ -49,8 +49,7 @@ pub(super) struct Seen {
 pub(super) fn ask(loaded: &Loaded, layout: &Layout, owner: Option<u32>) -> Seen {
     let options = run::upload_options(&loaded.config);
     let (lock, noted) = own(layout, owner);
-    let saved = LocalDisk.read(&layout.pace()).ok();
-    let saved = saved.and_then(|bytes| serde_json::from_slice::<Saved>(&bytes).ok());
+    let saved = status::saved(layout);
     let (pace, full_batch) =
         saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
     let statement = inquire::statement(&options.target, &wanted(&options));
