@@ -8,6 +8,7 @@
 //! never see this type: commands hand each of them what it needs.
 
 mod error;
+mod show;
 mod sources;
 mod typed;
 mod validate;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use error::{ConfigError, Origin};
+pub use show::Shown;
 use sources::Sources;
 pub use sources::{KEYS, variable_of};
 use typed::Typed;

@@ -1,6 +1,8 @@
-//! What the binary says and how it exits when it can't be used as asked.
+//! What the binary says and how it exits when it can't be used as asked, and
+//! what it keeps for terminals.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::CommandCargoExt;
 
@@ -78,4 +80,111 @@ fn an_address_in_use_is_blamed_on_its_key() {
         "spoolhouse: observe.listen (SPOOLHOUSE_OBSERVE__LISTEN): Address already in use";
     assert!(stderr.contains(expected), "{stderr}");
     assert_eq!(code, Some(2));
+}
+
+/// What a shell's command line prints on a terminal of its own.
+fn on_terminal(line: &str, environment: &[(&str, &str)]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mut script = Command::new("script");
+    script
+        .args(["-qec", line, "/dev/null"])
+        .current_dir(dir.path());
+    for variable in ["RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        script.env_remove(variable);
+    }
+    script
+        .env("TERM", "xterm")
+        .envs(environment.iter().copied());
+    let output = script.stdin(Stdio::null()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let binary = env!("CARGO_BIN_EXE_spoolhouse");
+    let help = format!("{binary} --help");
+    let alone = [
+        ("SPOOLHOUSE_KAFKA__BROKERS", "127.0.0.1:1"),
+        ("SPOOLHOUSE_OBSERVE__LISTEN", "127.0.0.1:0"),
+        ("SPOOLHOUSE_RUN__SHUTDOWN_AFTER", "1s"),
+    ];
+    let logs = format!("timeout -s TERM -k 9 1 {binary} run");
+    for line in [&help, &logs] {
+        let coloured = on_terminal(line, &alone);
+        assert!(coloured.contains('\u{1b}'), "{line}: {coloured}");
+        let plain = on_terminal(line, &[&alone[..], &[("NO_COLOR", "1")]].concat());
+        assert!(
+            plain.contains("spool") && !plain.contains('\u{1b}'),
+            "{line}: {plain}"
+        );
+        let piped = on_terminal(&format!("{line} 2>&1 | cat"), &alone);
+        assert!(
+            piped.contains("spool") && !piped.contains('\u{1b}'),
+            "{line}: {piped}"
+        );
+    }
+}
+
+#[test]
+fn nothing_moves_a_cursor_where_there_is_none() {
+    let spool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/spool");
+    let commands: [&[&str]; 6] = [
+        &["status"],
+        &["verify"],
+        &["check"],
+        &["replay-undecodable", "--dry-run"],
+        &["upload", "rejected/nothing.parquet", "--dry-run"],
+        &["produce", "--dry-run", "--count", "100000"],
+    ];
+    for arguments in commands {
+        let dir = tempfile::tempdir().unwrap();
+        copy_dir(&spool, &dir.path().join("spool"));
+        let mut command = spoolhouse();
+        command.args(arguments).current_dir(dir.path());
+        command.env("SPOOLHOUSE_KAFKA__BROKERS", "127.0.0.1:1");
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!said.is_empty(), "{arguments:?}");
+        assert!(!said.contains(['\r', '\u{1b}']), "{arguments:?}: {said}");
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_dir(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    for arguments in [&["man"][..], &["completions", "bash"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = spoolhouse();
+        let ended = end(command.args(arguments).stdout(writer));
+        assert_eq!(ended, (Some(0), String::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_found_to_be_wrong_exits_with_1() {
+    let spool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/spool");
+    let (code, stderr) = end(spoolhouse().arg("verify").arg(&spool));
+    assert_eq!(code, Some(1), "{stderr}");
+    let (code, stderr) = end(spoolhouse().arg("inspect").arg(spool.join("LOCK")));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(
+        (
+            stderr.lines().count(),
+            stderr.starts_with("spoolhouse: 1 of 1 file")
+        ),
+        (1, true)
+    );
 }

@@ -1,6 +1,10 @@
 //! The subcommands, one file each: they read the configuration, hand each room
 //! its options and put the rooms together.
 
+pub mod check;
+pub mod completions;
+pub mod inspect;
+pub mod man;
 pub mod positions;
 pub mod produce;
 pub mod replay_undecodable;

@@ -36,8 +36,21 @@ const UNDECODABLE_SHARE: u64 = 4;
 /// How often the age of undecodable messages is looked at.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
-/// Arguments of `spoolhouse run`.
+const EXAMPLES: &str = "\
+Examples:
+  With the spoolhouse.toml of the working directory:
+    spoolhouse run
+
+  With another one, one key set otherwise, and a line per event in JSON:
+    SPOOLHOUSE_UPLOAD__INTERVAL=10s spoolhouse run --config /etc/spoolhouse.toml \\
+        --log-format json
+
+SIGTERM or Ctrl-C seals, commits and leaves; a second one leaves at once, and that
+is safe, too. Start it again after any end: what a crash cut short is repaired.";
+
+/// Carry records until stopped by SIGINT or SIGTERM
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Where the configuration is.
     #[command(flatten)]
@@ -187,16 +200,21 @@ async fn tidy_undecodable(intake: Intake, stop: CancellationToken) {
 fn ingest_options(config: &Config, spool: &Spool, view: progress::View) -> consume::Options {
     consume::Options {
         kafka: kafka_options(config, spool.id()),
-        headroom: Headroom {
-            spool_bytes_max: config.spool.max_bytes,
-            free_bytes_min: config.spool.min_free,
-            batch_bytes_max: config.upload.max_body,
-            window: window::Limits {
-                roll_after: config.spool.roll_after,
-                roll_bytes: config.spool.roll_bytes,
-            },
-        },
+        headroom: headroom(config),
         view,
+    }
+}
+
+/// What the spool may take.
+pub(super) fn headroom(config: &Config) -> Headroom {
+    Headroom {
+        spool_bytes_max: config.spool.max_bytes,
+        free_bytes_min: config.spool.min_free,
+        batch_bytes_max: config.upload.max_body,
+        window: window::Limits {
+            roll_after: config.spool.roll_after,
+            roll_bytes: config.spool.roll_bytes,
+        },
     }
 }
 

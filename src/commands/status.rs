@@ -215,7 +215,7 @@ pub(super) fn slot(config: &Config, layout: &Layout) -> Slot {
 }
 
 /// What the upload has written down for its next start.
-fn saved(layout: &Layout) -> Option<Saved> {
+pub(super) fn saved(layout: &Layout) -> Option<Saved> {
     let bytes = LocalDisk.read(&layout.pace()).ok()?;
     serde_json::from_slice(&bytes).ok()
 }

@@ -339,10 +339,10 @@ fn run(typed: typed::Run, blame: &Blame<'_>) -> Result<Run, ConfigError> {
     Ok(Run { shutdown_after })
 }
 
-fn show_duration(duration: &Duration) -> String {
+pub(super) fn show_duration(duration: &Duration) -> String {
     humantime::format_duration(*duration).to_string()
 }
 
-fn show_size(bytes: &u64) -> String {
+pub(super) fn show_size(bytes: &u64) -> String {
     ByteSize(*bytes).display().iec().to_string()
 }

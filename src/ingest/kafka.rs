@@ -7,6 +7,7 @@
 
 pub mod retention;
 pub mod topic_id;
+pub mod topic_settings;
 
 mod bell;
 mod context;

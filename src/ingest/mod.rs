@@ -17,5 +17,6 @@ pub mod positions;
 pub mod progress;
 pub mod record;
 pub mod redecode;
+pub mod survey;
 pub mod take_up;
 pub mod window;

@@ -4,6 +4,8 @@
 //! no room for one, so it carries its own: the footer holds 64 hex digits, and
 //! the digest is that of the whole file with those digits read as zeros.
 
+use std::io::{self, Read};
+
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use sha2::{Digest, Sha256};
 
@@ -13,6 +15,9 @@ use super::footer;
 const KEY: &str = "spoolhouse.digest";
 const DIGITS: usize = 64;
 const BLANK: [u8; DIGITS] = [b'0'; DIGITS];
+
+/// How much of a stream is looked at at once.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How far behind its key the value may start: Thrift's compact protocol puts a
 /// field header and a length between the two.
@@ -26,6 +31,38 @@ pub fn of(bytes: &[u8]) -> String {
 /// The metadata entry that [`stamp`] fills in; it must be the footer's last.
 pub fn blank() -> KeyValue {
     KeyValue::new(KEY.to_owned(), String::from_utf8_lossy(&BLANK).into_owned())
+}
+
+/// SHA-256 of all that `from` gives, as 64 lower-case hex digits, a little at a
+/// time. With `stamped_at` the digits that begin there are read as zeros.
+///
+/// # Errors
+/// The reader's.
+pub fn of_stream(mut from: impl Read, stamped_at: Option<u64>) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut begin = 0_u64;
+    loop {
+        let read = match from.read(&mut chunk) {
+            Ok(0) => return Ok(hex::encode(hash.finalize())),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let end = begin + read as u64;
+        if let Some(digits) = stamped_at {
+            let both = digits.max(begin)..(digits + DIGITS as u64).min(end);
+            for place in both {
+                chunk[(place - begin) as usize] = BLANK[0];
+            }
+        }
+        hash.update(&chunk[..read]);
+        begin = end;
+    }
+}
+
+/// Where in the last bytes of a file the digits of its stamp begin.
+pub fn stamp_in(end: &[u8]) -> Option<usize> {
+    place(end, |digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// The digest that a file says it has, unchecked.
@@ -49,8 +86,7 @@ pub fn stamp(file: &mut [u8]) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault::Foreign`] if it was never stamped, [`Fault::Digest`] if any byte changed.
 pub fn check(file: &[u8]) -> Result<(), Fault> {
-    let place =
-        place(file, |digits| digits.iter().all(u8::is_ascii_hexdigit)).ok_or(Fault::Foreign)?;
+    let place = stamp_in(file).ok_or(Fault::Foreign)?;
     let mut hash = Sha256::new();
     hash.update(&file[..place]);
     hash.update(BLANK);
@@ -87,6 +123,34 @@ mod tests {
     #[test]
     fn a_stamped_file_passes() {
         check(&stamped()).unwrap();
+    }
+
+    #[test]
+    fn a_stream_has_the_digest_of_the_whole_however_it_is_cut() {
+        let file = stamped();
+        let place = stamp_in(&file).unwrap();
+        let said = String::from_utf8(file[place..place + DIGITS].to_vec()).unwrap();
+        let mut long = vec![7; CHUNK_BYTES - DIGITS / 2];
+        for (begin, file) in [
+            (0, file.clone()),
+            (long.len(), {
+                long.extend_from_slice(&file);
+                stamp_anew(&mut long);
+                long.clone()
+            }),
+        ] {
+            let at = (begin + place) as u64;
+            let whole = of_stream(&file[..], Some(at)).unwrap();
+            assert_eq!(whole.as_bytes(), &file[begin + place..][..DIGITS]);
+            assert_eq!(of_stream(&file[..], None).unwrap(), of(&file));
+        }
+        assert_eq!(of_stream(&file[..], Some(place as u64)).unwrap(), said);
+    }
+
+    fn stamp_anew(file: &mut [u8]) {
+        let place = stamp_in(file).unwrap();
+        file[place..place + DIGITS].copy_from_slice(&BLANK);
+        stamp(file).unwrap();
     }
 
     #[test]

@@ -278,6 +278,10 @@ pub fn close(mut writer: ArrowWriter<Vec<u8>>, footer: &Footer) -> Result<Bytes,
     Ok(file.into())
 }
 
+/// The longest footer that is read from a file's end: ours take a few KiB, and a
+/// length that somebody wrote there must not fill the memory.
+pub const FOOTER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// Length and magic at the very end of a Parquet file.
 const TAIL_BYTES: u64 = 8;
 
@@ -320,13 +324,23 @@ pub fn read_end(
     path: &Path,
     guess: u64,
 ) -> io::Result<Result<ParquetMetaData, Fault>> {
-    let (size, mut end) = disk.read_end(path, guess)?;
-    if let Ok(length) = length_in(size, &end)
-        && length > end.len() as u64
-    {
-        end = disk.read_end(path, length)?.1;
-    }
+    let (size, end) = bytes_at_end(disk, path, guess)?;
     Ok(parse_end(size, &end))
+}
+
+/// A file's size, and its last bytes: as many as its footer takes, if it has one
+/// of at most [`FOOTER_BYTES_MAX`]. `guess` is how many are read at first.
+///
+/// # Errors
+/// The disk's.
+pub fn bytes_at_end(disk: &dyn Disk, path: &Path, guess: u64) -> io::Result<(u64, Bytes)> {
+    let (size, end) = disk.read_end(path, guess)?;
+    match length_in(size, &end) {
+        Ok(length) if length > end.len() as u64 && length <= FOOTER_BYTES_MAX => {
+            disk.read_end(path, length)
+        }
+        _ => Ok((size, end)),
+    }
 }
 
 impl fmt::Display for Source {

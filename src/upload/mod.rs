@@ -12,6 +12,7 @@ pub mod connection;
 pub mod desk;
 pub mod fate;
 pub mod forecast;
+pub mod inquire;
 pub mod latency;
 pub mod pacer;
 pub mod request;

@@ -98,6 +98,19 @@ const RESERVED: [&str; 14] = [
     "user",
 ];
 
+/// Parameters of ClickHouse's HTTP interface (its `HTTPHandler`) that may stand
+/// among the settings, though the server does not list them as such.
+pub const OF_HTTP: [&str; 8] = [
+    "client_protocol_version",
+    "close_session",
+    "quota_key",
+    "role",
+    "session_check",
+    "session_timeout",
+    "stacktrace",
+    "wait_end_of_query",
+];
+
 /// Why an override is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {

@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Client, RequestBuilder, redirect, retry};
 use serde::Deserialize;
+use url::Url;
 
 use super::answer::{Answer, Outcome, Reason, Refusal, classify};
 use super::connection;
@@ -141,25 +142,34 @@ impl Transport {
     /// Posts `body` and says what became of it. Takes at most the time-outs of
     /// the options.
     pub async fn post(&self, request: &Request, body: Bytes) -> Outcome {
-        let post = self
-            .client
-            .post(request.url.clone())
-            .header(CONTENT_TYPE, "application/vnd.apache.parquet")
-            .body(body);
-        let post = match self.identify(post) {
-            Ok(post) => post,
-            Err(message) => return refused_here(message),
-        };
+        let kind = "application/vnd.apache.parquet";
+        match self.send(request.url.clone(), kind, body).await {
+            Ok(answer) => classify(&answer),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Posts a statement to `url` and gives its answer.
+    ///
+    /// # Errors
+    /// What became of it, if there is no answer.
+    pub async fn ask(&self, url: Url, statement: Bytes) -> Result<Answer, Outcome> {
+        self.send(url, "text/plain; charset=UTF-8", statement).await
+    }
+
+    async fn send(&self, url: Url, kind: &'static str, body: Bytes) -> Result<Answer, Outcome> {
+        let post = self.client.post(url).header(CONTENT_TYPE, kind).body(body);
+        let post = self.identify(post).map_err(refused_here)?;
         match post.send().await {
-            Ok(response) => classify(&read(response).await),
+            Ok(response) => Ok(read(response).await),
             // Name resolution, connection, TLS: not a byte of the request left.
             Err(error) if error.is_connect() || error.is_builder() => {
-                match connection::remedy(&error) {
+                Err(match connection::remedy(&error) {
                     Some(remedy) => refused_here(format!("{remedy} ({})", chain(error))),
                     None => Outcome::NotSent(Reason::without_answer(false, chain(error))),
-                }
+                })
             }
-            Err(error) => Outcome::Unknown(Reason::without_answer(true, chain(error))),
+            Err(error) => Err(Outcome::Unknown(Reason::without_answer(true, chain(error)))),
         }
     }
 

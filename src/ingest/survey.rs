@@ -1,0 +1,62 @@
+//! What there is to know of the topic before anything is read: is it there, how
+//! far behind are we, how long does Kafka keep what we have not read? Only asks:
+//! no member of the group, nothing committed.
+
+use std::collections::BTreeMap;
+
+use super::kafka::{Consumer, ErrorCode, KafkaError, Options, topic_settings};
+use super::positions::{self, Standing};
+use crate::spool::footer::Source;
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Which topic of which cluster.
+    pub source: Source,
+    /// Where every partition stands.
+    pub standings: BTreeMap<i32, Standing>,
+    /// The topic's settings, or why the broker does not tell them.
+    pub settings: Result<BTreeMap<String, String>, String>,
+}
+
+/// Why nothing was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A property of the client is none, or has a value that can't be.
+    Client(String),
+    /// There is no such topic.
+    NoTopic,
+    /// The broker does not answer, or not this.
+    Broker(String),
+}
+
+/// Asks for everything; `own` gives the spool's position of a partition.
+///
+/// # Errors
+/// What keeps it from being seen.
+pub fn survey(
+    options: Options,
+    own: impl Fn(&Source, i32) -> Option<i64>,
+) -> Result<Survey, Trouble> {
+    let consumer =
+        Consumer::inquire(options.clone()).map_err(|error| Trouble::Client(error.to_string()))?;
+    let (source, standings) = positions::ask(&consumer, own).map_err(trouble)?;
+    let settings = topic_settings::ask(&options).map_err(|error| error.to_string());
+    Ok(Survey {
+        source,
+        standings,
+        settings,
+    })
+}
+
+fn trouble(error: KafkaError) -> Trouble {
+    let code = match &error {
+        // The bindings know no code of an admin request's failure.
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    };
+    match code {
+        Some(ErrorCode::UnknownTopic | ErrorCode::UnknownTopicOrPartition) => Trouble::NoTopic,
+        _ => Trouble::Broker(error.to_string()),
+    }
+}
