@@ -1,6 +1,6 @@
 //! What if whoever carries out a request of the command line is killed half way:
-//! the command itself, or the process that it asked? On the real broker, nginx and
-//! ClickHouse; the request is answered, and every row is in the log and in the
+//! the command itself, or the process that it asked? On the real broker and
+//! ClickHouse, with no limiter between; the request is answered, and every row is in the log and in the
 //! totals exactly once.
 
 mod support {
@@ -89,7 +89,7 @@ fn finish(mut house: House, proxy: &FaultProxy, all: &[traffic::Row], what: &str
 
 #[test]
 fn a_segment_whose_command_is_killed_after_the_post_is_not_packed_once_more() {
-    let proxy = FaultProxy::before(stack().proxy);
+    let proxy = FaultProxy::before(stack().clickhouse);
     let all = rows(81, 900);
     let house = house_behind(&proxy, "cut_command", &all);
     let segment = last_in(&house, "ready");
@@ -117,7 +117,7 @@ fn a_segment_whose_command_is_killed_after_the_post_is_not_packed_once_more() {
 
 #[test]
 fn a_request_is_answered_by_the_next_owner_when_the_first_is_killed_half_way() {
-    let proxy = FaultProxy::before(stack().proxy);
+    let proxy = FaultProxy::before(stack().clickhouse);
     let all = rows(82, 900);
     let mut house = house_behind(&proxy, "cut_owner", &all);
     // Killed before ClickHouse's answer came.
