@@ -5,15 +5,18 @@ what is wrong and exits with 1.
 """
 
 import json
+import re
 import sys
 import urllib.request
 from pathlib import Path
+
+from playwright.sync_api import expect
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "ops/lib"))
 
 import page_states  # noqa: E402
-from browser import chromium, page  # noqa: E402
+from browser import LOAD_MS_MAX, chromium, page  # noqa: E402
 
 PHONE = 360
 WIDTHS = (PHONE, 1280)
@@ -184,13 +187,13 @@ def check_silence(browser, url):
         tab.unroute("**/status.json*")
         tab.route("**/status.json*", lambda route: route.abort())
         tab.clock.run_for(3_000)
-        tab.wait_for_function("document.getElementById('state-text').textContent.startsWith('No answer')")
+        expect(tab.locator("#state-text")).to_have_text(re.compile("^No answer"), timeout=LOAD_MS_MAX)
 
 
 def check_real(browser, url):
     """The real server, as it is: it reaches no Kafka."""
     with page(browser, url) as tab:
-        tab.wait_for_function("document.getElementById('state-text').textContent === 'Held: nothing is taken in'")
+        expect(tab.locator("#state-text")).to_have_text("Held: nothing is taken in", timeout=LOAD_MS_MAX)
         if "no partitions are assigned" not in tab.inner_text("#person"):
             yield "it does not say why"
         yield from tab.problems

@@ -8,7 +8,7 @@ import contextlib
 import json
 import shutil
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 LOAD_MS_MAX = 60_000  # on a machine with other things to do
 
@@ -47,7 +47,8 @@ def page(browser, url, state=None, width=1120, height=900, **options):
         body = json.dumps(state)
         tab.route("**/status.json*", lambda route: route.fulfill(body=body, content_type="application/json"))
     tab.goto(url, wait_until="load")
-    tab.wait_for_function("document.getElementById('state-text').textContent !== 'Asking …'", polling=50 if state is None else "raf")
+    # Not by a function of ours: the page's policy forbids to make one of a text.
+    expect(tab.locator("#state-text")).not_to_have_text("Asking …", timeout=LOAD_MS_MAX)
     try:
         yield tab
     finally:
