@@ -1,7 +1,7 @@
 //! What if whoever carries out a request of the command line is killed half way:
 //! the command itself, or the process that it asked? On the real broker and
-//! ClickHouse, with no limiter between; the request is answered, and every row is in the log and in the
-//! totals exactly once.
+//! ClickHouse, with no limiter between that other tests use up; the request is
+//! answered, and every row is in the log and in the totals exactly once.
 
 mod support {
     pub mod stack;
