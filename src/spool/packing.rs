@@ -24,6 +24,10 @@ pub const FULL_PERCENT: u64 = 97;
 /// Size of a row that is reckoned with before a batch has told better.
 pub const BYTES_PER_ROW_FIRST: f64 = 24.0;
 
+/// No more segments are read for a batch once their rows take so many times the
+/// body limit in memory; logs take 8 to 16 times.
+pub const MEMORY_PER_BODY_BYTE: u64 = 32;
+
 /// How many times rows are encoded in search of the best fill.
 const ATTEMPTS: usize = 5;
 

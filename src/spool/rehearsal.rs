@@ -13,9 +13,6 @@ use super::{glance, packing, read};
 /// take 12 to 30.
 const BYTES_PER_ROW_LEAST: u64 = 12;
 
-/// No more are taken once they take so many times the body limit in memory.
-const MEMORY_PER_BODY_BYTE: u64 = 32;
-
 /// What a rehearsed batch came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rehearsed {
@@ -37,7 +34,9 @@ pub fn full_batch(
 ) -> io::Result<Option<Rehearsed>> {
     let spool = glance::state(disk, layout)?.spool;
     let enough = options.bytes_max / BYTES_PER_ROW_LEAST;
-    let memory_max = options.bytes_max.saturating_mul(MEMORY_PER_BODY_BYTE);
+    let memory_max = options
+        .bytes_max
+        .saturating_mul(packing::MEMORY_PER_BODY_BYTE);
     let mut segments = Vec::new();
     let (mut rows, mut memory) = (0, 0);
     for (room, name) in oldest(disk, layout)? {

@@ -54,10 +54,6 @@ impl Default for Learned {
     }
 }
 
-/// No more segments are read once their rows take so many times the body limit
-/// in memory; logs take 8 to 16 times.
-const MEMORY_PER_BODY_BYTE: u64 = 32;
-
 /// What packing came to.
 pub(super) enum Packed {
     /// A batch, published in `batches/`.
@@ -98,7 +94,7 @@ impl Outlet {
         loop {
             // A few more, should they turn out smaller than the last ones.
             let enough = wanted + wanted / 8;
-            let memory_max = bytes_max.saturating_mul(MEMORY_PER_BODY_BYTE);
+            let memory_max = bytes_max.saturating_mul(packing::MEMORY_PER_BODY_BYTE);
             let loaded_all = self.load(&mut sources, enough, memory_max)?;
             let segments = &sources.segments;
             if sources.rows() == 0 {
