@@ -24,6 +24,11 @@ COLUMNS = "timestamp, resource_id, bytes_sent, request_time_milli, response_stat
 class Traffic:
     profile: str
     rate: int  # messages per second, on average over a day
+    # Of realistic traffic: how many there are, and how unequal (the `rank`-th is
+    # drawn in proportion to 1 / rank ** skew). As the producer has them, unless told.
+    resources: int = RESOURCES
+    networks: int = NETWORKS
+    skew: float = 1
 
     def a_day(self):
         return self.rate * DAY_SECONDS
@@ -41,7 +46,7 @@ class Traffic:
         statuses = [(share, status) for share, status, _ in STATUSES]
         pages = {status: size for _, status, size in STATUSES}
         return f"""
-            WITH {zipf("resource", RESOURCES)}, {zipf("object", OBJECTS)}, {zipf("network", NETWORKS)}
+            WITH {zipf("resource", self.resources, self.skew)}, {zipf("object", OBJECTS)}, {zipf("network", self.networks, self.skew)}
             SELECT
                 toDateTime({midnight} + 3600 * hour
                     + intDiv((place - {array(begins)}[hour + 1]) * 3600, {array(in_hour)}[hour + 1]), 'UTC') AS timestamp,
@@ -87,9 +92,10 @@ def array(values):
     return str(list(values))
 
 
-def zipf(name, count):
-    """The `rank`-th of a kind is drawn in proportion to 1 / rank: where each one's share begins."""
-    return (f"arrayCumSum(arrayMap(rank -> intDiv(bitShiftLeft(1::UInt64, 40), rank), range(1, {count + 1}))) AS {name}_ends, "
+def zipf(name, count, skew=1):
+    """The `rank`-th of a kind is drawn in proportion to 1 / rank ** skew: where each one's share begins."""
+    share = "intDiv(bitShiftLeft(1::UInt64, 40), rank)" if skew == 1 else f"toUInt64(exp2(40) / pow(rank, {skew}))"
+    return (f"arrayCumSum(arrayMap(rank -> {share}, range(1, {count + 1}))) AS {name}_ends, "
             f"arrayPushFront(arrayPopBack({name}_ends), 0::UInt64) AS {name}_begins")
 
 
