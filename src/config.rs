@@ -27,6 +27,7 @@ pub use show::Shown;
 use sources::Sources;
 pub use sources::{KEYS, variable_of};
 use typed::Typed;
+pub use validate::target;
 
 use crate::spool::batch::recipe::Encoding;
 use crate::upload::transport::Auth;

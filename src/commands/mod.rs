@@ -1,8 +1,10 @@
 //! The subcommands, one file each: they read the configuration, hand each room
 //! its options and put the rooms together.
 
+mod ask;
 pub mod check;
 pub mod completions;
+
 pub mod inspect;
 pub mod man;
 pub mod positions;

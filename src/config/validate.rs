@@ -230,7 +230,7 @@ fn directory(blame: &Blame<'_>, key: &str, dir: &Path) -> Result<(), ConfigError
 }
 
 fn upload(typed: typed::Upload, blame: &Blame<'_>) -> Result<Upload, ConfigError> {
-    let url = target(blame, &typed.url)?;
+    let url = target(&typed.url).map_err(|problem| blame.at("upload.url", problem))?;
     blame.filled("upload.database", &typed.database)?;
     blame.filled("upload.table", &typed.table)?;
     if let Some(user) = &typed.user {
@@ -294,27 +294,24 @@ fn certificates(file: &Path) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// The URL, which is never shown: it could hold a password.
-fn target(blame: &Blame<'_>, text: &str) -> Result<Url, ConfigError> {
-    let key = "upload.url";
-    let url = Url::parse(text).map_err(|error| {
-        blame.at(
-            key,
-            format!("not a URL such as \"http://proxy:8124/\" ({error})"),
-        )
-    })?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(blame.at(key, "must begin with http:// or https:// and name a host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        let problem = "must not hold a user or password: set upload.user and upload.password_file";
-        return Err(blame.at(key, problem));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        let problem = "must not hold a query: ClickHouse's settings belong to [upload.settings]";
-        return Err(blame.at(key, problem));
-    }
-    Ok(url)
+/// The URL of the proxy, or of ClickHouse itself. An error never shows it: it could
+/// hold a password.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn target(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text)
+        .map_err(|error| format!("not a URL such as \"http://proxy:8124/\" ({error})"))?;
+    let problem = if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        "must begin with http:// or https:// and name a host"
+    } else if !url.username().is_empty() || url.password().is_some() {
+        "must not hold a user or password: set upload.user and upload.password_file"
+    } else if url.query().is_some() || url.fragment().is_some() {
+        "must not hold a query: ClickHouse's settings belong to [upload.settings]"
+    } else {
+        return Ok(url);
+    };
+    Err(problem.to_owned())
 }
 
 fn observe(typed: &typed::Observe, blame: &Blame<'_>) -> Result<Observe, ConfigError> {

@@ -73,14 +73,8 @@ pub fn statement(target: &Target, settings: &Settings) -> String {
     let table = text(&target.table);
     let names: Vec<String> = settings.keys().map(|name| text(name)).collect();
     let names = names.join(", ");
-    let fed = format!(
-        "SELECT arrayJoin(arrayMap((d, t) -> concat(d, '.', t), dependencies_database, \
-         dependencies_table)) FROM system.tables WHERE database = {database} AND name = {table}"
-    );
-    // `CREATE MATERIALIZED VIEW d.v TO d.t (…) AS …`, names perhaps in back quotes.
-    let stores = "extract(replaceAll(create_table_query, '`', ''), \
-                  '^CREATE MATERIALIZED VIEW \\\\S+ TO (\\\\S+)')";
-    let views = format!("FROM system.tables WHERE concat(database, '.', name) IN ({fed})");
+    let views = views_of(target);
+    let totals = totals_of(target);
     [
         "SELECT 'version', version(), '', ''".to_owned(),
         format!(
@@ -91,10 +85,10 @@ pub fn statement(target: &Target, settings: &Settings) -> String {
             "SELECT 'log', name, engine, engine_full FROM system.tables \
              WHERE database = {database} AND name = {table}"
         ),
-        format!("SELECT 'view', concat(database, '.', name), {stores}, '' {views}"),
+        format!("SELECT 'view', concat(database, '.', name), {STORES}, '' {views}"),
         format!(
             "SELECT 'totals', concat(database, '.', name), engine, engine_full FROM system.tables \
-             WHERE concat(database, '.', name) IN (SELECT {stores} {views})"
+             WHERE concat(database, '.', name) IN ({totals})"
         ),
         format!("SELECT 'setting', name, '', '' FROM system.settings WHERE name IN ({names})"),
         format!(
@@ -103,6 +97,27 @@ pub fn statement(target: &Target, settings: &Settings) -> String {
     ]
     .join(" UNION ALL ")
         + " FORMAT JSONCompactEachRow"
+}
+
+/// Where a view stores, of its definition: `CREATE MATERIALIZED VIEW d.v TO d.t (…)
+/// AS …`, names perhaps in back quotes.
+const STORES: &str = "extract(replaceAll(create_table_query, '`', ''), \
+                      '^CREATE MATERIALIZED VIEW \\\\S+ TO (\\\\S+)')";
+
+/// The views that every insert into the target feeds, from `FROM` on.
+fn views_of(target: &Target) -> String {
+    let database = text(&target.database);
+    let table = text(&target.table);
+    format!(
+        "FROM system.tables WHERE concat(database, '.', name) IN (\
+         SELECT arrayJoin(arrayMap((d, t) -> concat(d, '.', t), dependencies_database, \
+         dependencies_table)) FROM system.tables WHERE database = {database} AND name = {table})"
+    )
+}
+
+/// A `SELECT` of the tables, with their databases, that those views store in.
+pub(super) fn totals_of(target: &Target) -> String {
+    format!("SELECT {STORES} {}", views_of(target))
 }
 
 /// The statement as a request's body, filled with blanks up to `bytes`, so that
@@ -148,7 +163,7 @@ fn parse(body: &[u8]) -> Option<Server> {
 }
 
 /// A text as ClickHouse's lexer reads it.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 

@@ -18,5 +18,6 @@ pub mod pacer;
 pub mod request;
 pub mod send;
 pub mod settings;
+pub mod sizes;
 pub mod transport;
 pub mod view;

@@ -1,194 +1,30 @@
-//! Asks the server through the proxy: at the slot that is expected, in one
-//! request as large as a batch may be, and notes that the slot is used.
-//!
-//! `pace.json` belongs to the owner of the spool, so it is written only while
-//! nobody else is: this process owns the spool meanwhile.
+//! What `--proxy` asks: all that an insert depends on, in one request as large as
+//! a batch may be, so that the proxy's body limit shows, too.
 
-use std::time::{Duration, Instant, SystemTime};
-
-use indicatif::ProgressBar;
-
-use super::super::{run, status};
+use super::super::{ask, run};
 use crate::config::Loaded;
-use crate::spool::disk::lock::OwnerLock;
-use crate::spool::disk::{self, LocalDisk};
 use crate::spool::layout::Layout;
-use crate::upload::answer::{Outcome, Reason};
-use crate::upload::forecast::Saved;
 use crate::upload::inquire::{self, Server};
-use crate::upload::pacer::Pacer;
-use crate::upload::send;
-use crate::upload::transport::Transport;
-
-/// The largest body that is tried.
-const BODY_BYTES_MAX: u64 = 16 * bytesize::MIB;
-
-/// A slot that others take is tried for so many intervals, and at least so long.
-const TRIED_INTERVALS: u32 = 3;
-const TRIED_LEAST: Duration = Duration::from_secs(10);
-
-/// How often a countdown moves.
-const TICK: Duration = Duration::from_millis(200);
+use crate::upload::settings::Settings;
 
 /// What was seen.
-#[derive(Debug)]
-pub(super) struct Seen {
-    /// What the server says, or what became of the request.
-    pub answer: Result<Server, Outcome>,
-    /// The size of a body that the proxy refused before, bytes.
-    pub refused_bytes: Option<u64>,
-    /// The size of the body that was answered, bytes.
-    pub bytes: u64,
-    /// How long the slot was waited for.
-    pub waited: Duration,
-    /// Whether the slot was noted in pace.json, or why not.
-    pub noted: Result<(), String>,
-}
+pub(super) type Seen = ask::Seen<Server>;
 
 /// Asks, at the next slot. `owner` is the process that owns the spool.
 pub(super) fn ask(loaded: &Loaded, layout: &Layout, owner: Option<u32>) -> Seen {
     let options = run::upload_options(&loaded.config);
-    let (lock, noted) = own(layout, owner);
-    let saved = status::saved(layout);
-    let (pace, full_batch) =
-        saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
-    let statement = inquire::statement(&options.target, &wanted(&options));
-    let bytes = options.pace.body_bytes_max.min(BODY_BYTES_MAX);
-    let mut asker = Asker {
-        pacer: Pacer::new(options.pace.clone(), pace),
-        seen: Seen {
-            answer: Err(failed("no slot was open")),
-            refused_bytes: None,
-            bytes,
-            waited: Duration::ZERO,
-            noted,
-        },
-        save: &|pacer: &Pacer| {
-            let pace = pacer.pace().clone();
-            let bytes = serde_json::to_vec_pretty(&Saved { pace, full_batch })?;
-            disk::replace(&LocalDisk, &layout.pace(), &bytes)
-        },
-        statement,
+    let question = ask::Question {
+        statement: inquire::statement(&options.target, &wanted(options.settings)),
+        bytes: options.pace.body_bytes_max,
+        read: inquire::read,
+        at_slot: true,
+        elsewhere: None,
     };
-    let tls = options.target.url.scheme() == "https";
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    match (Transport::new(options.transport.clone(), tls), runtime) {
-        (Ok(transport), Ok(runtime)) => runtime.block_on(asker.ask(&options, &transport)),
-        (Err(error), _) => asker.seen.answer = Err(failed(&error.to_string())),
-        (_, Err(error)) => asker.seen.answer = Err(failed(&error.to_string())),
-    }
-    drop(lock);
-    asker.seen
+    ask::ask(loaded, layout, owner, question)
 }
 
 /// Every setting that goes with an insert, and the token's.
-fn wanted(options: &send::Options) -> crate::upload::settings::Settings {
-    let mut wanted = options.settings.clone();
-    wanted.insert("insert_deduplication_token".to_owned(), String::new());
-    wanted
-}
-
-/// The spool, if there is one and nobody else has it.
-fn own(layout: &Layout, owner: Option<u32>) -> (Option<OwnerLock>, Result<(), String>) {
-    if let Some(pid) = owner {
-        return (None, Err(format!("process {pid} owns the spool")));
-    }
-    if !layout.state().exists() {
-        return (None, Err("there is no spool yet".to_owned()));
-    }
-    match OwnerLock::take(&layout.lock()) {
-        Ok(lock) => (Some(lock), Ok(())),
-        Err(error) => (None, Err(error.to_string())),
-    }
-}
-
-fn failed(message: &str) -> Outcome {
-    Outcome::NotSent(Reason {
-        status: None,
-        code: None,
-        may_be_stored: false,
-        message: message.to_owned(),
-    })
-}
-
-struct Asker<'a> {
-    pacer: Pacer,
-    seen: Seen,
-    save: &'a dyn Fn(&Pacer) -> std::io::Result<()>,
-    statement: String,
-}
-
-impl Asker<'_> {
-    async fn ask(&mut self, options: &send::Options, transport: &Transport) {
-        let begun = Instant::now();
-        let mut first = None;
-        loop {
-            self.wait().await;
-            let waited = *first.get_or_insert_with(|| begun.elapsed());
-            self.seen.waited = begun.elapsed();
-            let outcome = self.attempt(options, transport).await;
-            match outcome {
-                Outcome::TooLarge if self.seen.bytes > self.statement.len() as u64 => {
-                    // It took no slot. Everything else is still to be asked.
-                    self.seen.refused_bytes = Some(self.seen.bytes);
-                    self.seen.bytes = self.statement.len() as u64;
-                }
-                Outcome::Throttled { .. } => {
-                    let interval = self.pacer.interval();
-                    if begun.elapsed() > waited + (interval * TRIED_INTERVALS).max(TRIED_LEAST) {
-                        return;
-                    }
-                }
-                _ => return,
-            }
-        }
-    }
-
-    async fn attempt(&mut self, options: &send::Options, transport: &Transport) -> Outcome {
-        self.pacer.sent(SystemTime::now());
-        self.note();
-        let mut url = options.target.url.clone();
-        // The server would refuse to look at a statement as long as this one.
-        let blanks = format!("max_query_size={}", self.seen.bytes.max(bytesize::MIB) + 1);
-        url.set_query(Some(&blanks));
-        let body = inquire::body(&self.statement, self.seen.bytes);
-        let answer = transport.ask(url, body).await;
-        self.seen.answer = answer.and_then(|answer| inquire::read(&answer));
-        let outcome = match &self.seen.answer {
-            // The proxy let it through, as it lets a batch.
-            Ok(_) => Outcome::Stored,
-            Err(outcome) => outcome.clone(),
-        };
-        let now = SystemTime::now();
-        self.pacer
-            .record(&outcome, self.seen.bytes, now, rand::random());
-        self.note();
-        outcome
-    }
-
-    fn note(&mut self) {
-        if self.seen.noted.is_ok()
-            && let Err(error) = (self.save)(&self.pacer)
-        {
-            self.seen.noted = Err(error.to_string());
-        }
-    }
-
-    /// Waits for the slot, with a countdown on stderr if that is a terminal.
-    async fn wait(&mut self) {
-        let bar = ProgressBar::new_spinner();
-        loop {
-            let left = self.pacer.wait(SystemTime::now());
-            if left.is_zero() {
-                break;
-            }
-            let seconds = left.as_millis().div_ceil(1000);
-            bar.set_message(format!("waiting {seconds} s for the proxy's next slot"));
-            bar.tick();
-            tokio::time::sleep(left.min(TICK)).await;
-        }
-        bar.finish_and_clear();
-    }
+fn wanted(mut settings: Settings) -> Settings {
+    settings.insert("insert_deduplication_token".to_owned(), String::new());
+    settings
 }
