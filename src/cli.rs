@@ -119,6 +119,8 @@ pub enum Command {
     Verify(commands::verify::Args),
     /// Show where every partition is read next, or move it
     Positions(commands::positions::Args),
+    /// Say how much disk, proxy and Kafka traffic a rate and a retention take
+    Estimate(commands::estimate::Args),
     /// Decode the messages in undecodable/ anew, after a fix
     ReplayUndecodable(commands::replay_undecodable::Args),
     /// Print what a shell needs to complete this command line
@@ -152,6 +154,7 @@ pub fn main() -> Exit {
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Positions(args) => commands::positions::run(args),
+        Command::Estimate(args) => commands::estimate::run(args),
         Command::ReplayUndecodable(args) => commands::replay_undecodable::run(args),
         Command::Completions(args) => commands::completions::run(&args, Cli::command()),
         Command::Man(args) => commands::man::run(args, Cli::command()),

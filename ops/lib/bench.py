@@ -9,6 +9,7 @@ import json
 import sys
 
 import bench_drain
+import bench_estimate
 import bench_ingest
 import bench_pace
 import bench_payload
@@ -16,8 +17,8 @@ import bench_startup
 import bench_totals
 
 BENCHES = {
-    "drain": bench_drain, "ingest": bench_ingest, "pace": bench_pace, "payload": bench_payload, "startup": bench_startup,
-    "totals": bench_totals,
+    "drain": bench_drain, "estimate": bench_estimate, "ingest": bench_ingest, "pace": bench_pace, "payload": bench_payload,
+    "startup": bench_startup, "totals": bench_totals,
 }
 
 

@@ -4,7 +4,7 @@
 mod ask;
 pub mod check;
 pub mod completions;
-
+pub mod estimate;
 pub mod inspect;
 pub mod man;
 pub mod positions;

@@ -14,7 +14,7 @@ const FULL_PERCENT: u64 = 90;
 
 /// How full packing makes a batch of a backlog, as a share of the body limit:
 /// it stops between 97 and 100 percent.
-const FILL: f64 = 0.985;
+pub const FILL: f64 = 0.985;
 
 /// What a batch came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
-use super::traffic::{Draw, Row, SHAPES};
+use super::traffic::{Draw, NETWORK_IDS, Row, SHAPES, Shape};
 
 const RESOURCES: u64 = 10_000;
 const OBJECTS_PER_RESOURCE: u64 = 2_000;
@@ -106,7 +106,7 @@ impl Object {
 pub(super) fn row(seed: u64, draw: &mut Draw, timestamp_milli: u64) -> Row {
     let object = Object::new(seed, RESOURCE.rank(draw), OBJECT.rank(draw));
     let network = NETWORK.rank(draw) + 1;
-    let network = Draw::of_catalogue(seed, network << 48).below(1 << 24);
+    let network = Draw::of_catalogue(seed, network << 48).below(NETWORK_IDS);
     let host = draw.below(1 << 8);
     let (response_status, page_bytes) = weighted(draw, &STATUSES);
     let cache_status = weighted(draw, &CACHE_STATES);
@@ -144,6 +144,21 @@ fn weighted<T: Copy>(draw: &mut Draw, choices: &[(u64, T)]) -> T {
         }
     }
     choices[0].1
+}
+
+/// How these values are distributed.
+pub(super) fn shape() -> Shape {
+    Shape {
+        resources: RESOURCES,
+        resource_ids: RESOURCE_IDS,
+        objects: Some(OBJECTS_PER_RESOURCE),
+        networks: NETWORKS,
+        network_ids: NETWORK_IDS,
+        skew: 1.0,
+        statuses: STATUSES.map(|(weight, _)| weight).to_vec(),
+        cache_states: CACHE_STATES.map(|(weight, _)| weight).to_vec(),
+        hours: HOURS,
+    }
 }
 
 /// When the message at `place` is served, in milliseconds since 1970: `rate` a

@@ -22,6 +22,9 @@ pub const UNPACED_STEP_MILLI: u64 = 1;
 /// Resource ids are drawn below this.
 pub const RESOURCE_IDS: u64 = 1_000_000_000;
 
+/// A masked address keeps 24 of its 32 bits.
+pub(super) const NETWORK_IDS: u64 = 1 << 24;
+
 const BYTES_SENT: u64 = 5_000_000;
 const REQUEST_TIME_MILLI: u64 = 60_000;
 const STATUSES: [u16; 8] = [200, 204, 206, 301, 304, 403, 404, 502];
@@ -48,7 +51,8 @@ pub(super) const SHAPES: [(&str, &str); 9] = [
 ];
 
 /// Which kind of traffic.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// Every value as likely as any other: as hard to compress as it gets
     #[default]
@@ -56,6 +60,52 @@ pub enum Profile {
     /// A few resources, URLs and networks get most requests, 90 % of them are
     /// answered with 200, and the day has its busy hours
     Realistic,
+}
+
+/// How the values of a kind of traffic are distributed, for whoever reckons with
+/// them instead of drawing them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    /// How many resources there are.
+    pub resources: u64,
+    /// Their ids lie below this.
+    pub resource_ids: u64,
+    /// How many objects (URLs) each of them has; none where each message has a URL
+    /// of its own.
+    pub objects: Option<u64>,
+    /// How many networks there are: masked addresses.
+    pub networks: u64,
+    /// How many there could be.
+    pub network_ids: u64,
+    /// The `rank`-th resource, object or network is drawn in proportion to
+    /// 1 / `rank`^`skew`: 0 draws all alike, 1 is Zipf's law.
+    pub skew: f64,
+    /// Of each status so many.
+    pub statuses: Vec<u64>,
+    /// Of each cache status so many.
+    pub cache_states: Vec<u64>,
+    /// How busy each hour of the day is, in percent of the average hour.
+    pub hours: [u64; 24],
+}
+
+impl Profile {
+    /// How its values are distributed.
+    pub fn shape(self) -> Shape {
+        match self {
+            Profile::Uniform => Shape {
+                resources: RESOURCE_IDS,
+                resource_ids: RESOURCE_IDS,
+                objects: None,
+                networks: NETWORK_IDS,
+                network_ids: NETWORK_IDS,
+                skew: 0.0,
+                statuses: vec![1; STATUSES.len()],
+                cache_states: vec![1; CACHE_STATES.len()],
+                hours: [100; 24],
+            },
+            Profile::Realistic => realistic::shape(),
+        }
+    }
 }
 
 /// What determines a stretch of traffic.
