@@ -333,6 +333,7 @@ fn nothing_and_far_too_much_have_an_answer() {
     ] {
         let told = told(&words);
         assert!(!nulls(&told, ""), "{words}: {told}");
+        assert!(!told.to_string().contains(":-"), "{words}: {told}");
         let (code, stdout, _) = estimate(&words);
         assert_eq!(code, Some(0));
         for odd in ["NaN", "inf", "-"] {

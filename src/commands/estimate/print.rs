@@ -31,7 +31,7 @@ pub(super) fn report(out: &mut impl Write, report: &Report) -> io::Result<()> {
     )?;
     let spool = &report.spool;
     let until = match spool.hours_until_full {
-        Some(hours) => format!("; 10 GiB last {}", hours_shown(hours)),
+        Some(hours) => format!("; 10 GiB for each instance last {}", hours_shown(hours)),
         None => String::new(),
     };
     line(

@@ -110,7 +110,8 @@ impl Spectrum {
         let hit = |bin: &Bin| {
             bin.count * -(draws * (-bin.share.min(1.0 - f64::EPSILON)).ln_1p()).exp_m1()
         };
-        self.0.iter().map(hit).sum::<f64>().min(draws)
+        // Plus nothing: a sum of nothing is -0.
+        self.0.iter().map(hit).sum::<f64>().min(draws) + 0.0
     }
 
     /// The same after `draws` draws went to one key of this kind after another,
@@ -125,7 +126,7 @@ impl Spectrum {
                 false => 0.0,
             }
         };
-        self.0.iter().map(of).sum::<f64>().min(draws)
+        self.0.iter().map(of).sum::<f64>().min(draws) + 0.0
     }
 
     /// The information in one draw, bits.
