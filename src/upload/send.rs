@@ -44,12 +44,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// that the batch is there when the slot opens, also on a machine that is busy.
 const PACK_MARGIN: Duration = Duration::from_millis(500);
 
-/// What goes to disk before a post is written this long before its slot opens, or
-/// twice as long before as it last took: the slot then waits for nothing.
-const BEGIN_LEAD_LEAST: Duration = Duration::from_millis(10);
+/// What goes to disk before a post is written, and a connection made, this long before
+/// the slot opens, or twice as long before as it last took: the slot then waits for
+/// nothing.
+const READY_LEAD_LEAST: Duration = Duration::from_millis(10);
 
 /// ... and at most this long: a person's request can't go first any more.
-const BEGIN_LEAD_MAX: Duration = Duration::from_secs(1);
+const READY_LEAD_MAX: Duration = Duration::from_secs(1);
 
 /// What the upload is asked to do.
 #[derive(Clone, Debug)]
@@ -159,7 +160,7 @@ struct Sender {
     transport: Transport,
     pacer: Pacer,
     pack_time: Duration,
-    begin_time: Duration,
+    ready_time: Duration,
     full_batch: Option<Achieved>,
     desk: Desk,
 }
@@ -178,7 +179,7 @@ impl Sender {
             transport,
             options,
             pack_time: Duration::ZERO,
-            begin_time: Duration::ZERO,
+            ready_time: Duration::ZERO,
             full_batch,
             desk: Desk::default(),
         })
@@ -241,7 +242,7 @@ impl Sender {
 
     /// One attempt at the next slot; gives the post back unless it is done with.
     async fn attempt(&mut self, mut post: Post, stop: &CancellationToken) -> Option<Post> {
-        let lead = (self.begin_time * 2).clamp(BEGIN_LEAD_LEAST, BEGIN_LEAD_MAX);
+        let lead = (self.ready_time * 2).clamp(READY_LEAD_LEAST, READY_LEAD_MAX);
         let wait = self.wait(&mut post).saturating_sub(lead);
         match self.pause(wait, stop).await {
             Pause::Over => {}
@@ -264,19 +265,21 @@ impl Sender {
             Err(_) => return None, // it panicked; the file is where it was
         };
         let before = self.pacer_of(&mut post).clone();
-        let left = self.wait(&mut post);
-        self.pacer_of(&mut post).sent(SystemTime::now() + left);
+        let wait = self.wait(&mut post);
+        let slot = Instant::now() + wait;
+        self.pacer_of(&mut post).sent(SystemTime::now() + wait);
         self.save_pace(&post).await;
-        self.begin_time = begun.elapsed();
-        tokio::time::sleep(self.wait(&mut post)).await;
-        self.pacer_of(&mut post).sent(SystemTime::now());
-        let started = Instant::now();
+        self.ready_time = begun.elapsed();
         let body = post.batch.bytes.clone();
         failpoint::hit("post.before");
         let transport = post.lane.as_ref().map_or(&self.transport, |l| &l.transport);
-        let posting = transport.post(&post.request, body);
-        let outcome = self.options.view.pulse.during(posting).await;
-        let took = started.elapsed();
+        let posting = transport.post(&post.request, body, slot.into());
+        let posted = self.options.view.pulse.during(posting).await;
+        let outcome = posted.outcome;
+        self.ready_time += posted.connecting.unwrap_or_default();
+        if let Some(left) = posted.left {
+            self.pacer_of(&mut post).sent(left);
+        }
         failpoint::hit("post.answered");
         let size = post.batch.bytes.len() as u64;
         let pacer = self.pacer_of(&mut post);
@@ -300,7 +303,7 @@ impl Sender {
             _ => None,
         };
         let pacer = post.lane.as_ref().map_or(&self.pacer, |lane| &lane.pacer);
-        let attempt = report::attempt(&outcome, &post, took, pacer, latency);
+        let attempt = report::attempt(&outcome, &post, posted.took, pacer, latency);
         match post.lane.is_some() {
             true => self.options.view.note_elsewhere(attempt),
             false => report::show(&self.options.view, attempt, &self.pacer),
