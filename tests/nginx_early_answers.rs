@@ -19,6 +19,7 @@ use spoolhouse::upload::request::{Request, Target, insert};
 use spoolhouse::upload::settings::{Settings, effective};
 use spoolhouse::upload::transport::{Transport, TransportOptions};
 use support::nginx::{Nginx, free_address};
+use tokio::time::Instant;
 
 const MIB: usize = 1024 * 1024;
 
@@ -37,6 +38,11 @@ fn transport() -> Transport {
         ..TransportOptions::default()
     };
     Transport::new(options, false).unwrap()
+}
+
+/// At once.
+async fn post(transport: &Transport, request: &Request, body: Bytes) -> Outcome {
+    transport.post(request, body, Instant::now()).await.outcome
 }
 
 fn body(bytes: usize) -> Bytes {
@@ -77,10 +83,10 @@ fn clickhouse() -> SocketAddr {
 async fn a_body_of_one_mib_passes_and_the_next_is_throttled_every_time() {
     let nginx = Nginx::start("1r/m", &format!("proxy_pass http://{};", clickhouse()));
     let transport = transport();
-    let first = transport.post(&request(nginx.address), body(MIB)).await;
+    let first = post(&transport, &request(nginx.address), body(MIB)).await;
     assert_eq!(first, Outcome::Stored, "{}", nginx.error_log());
     for _ in 0..50 {
-        let refused = transport.post(&request(nginx.address), body(MIB)).await;
+        let refused = post(&transport, &request(nginx.address), body(MIB)).await;
         assert_eq!(refused, Outcome::Throttled { retry_after: None });
     }
 }
@@ -93,8 +99,8 @@ async fn how_long_a_proxy_asks_to_wait_is_read_from_its_refusal() {
     );
     let nginx = Nginx::start("1r/m", &location);
     let transport = transport();
-    transport.post(&request(nginx.address), body(100)).await;
-    let refused = transport.post(&request(nginx.address), body(100)).await;
+    post(&transport, &request(nginx.address), body(100)).await;
+    let refused = post(&transport, &request(nginx.address), body(100)).await;
     let retry_after = Some(Duration::from_secs(7));
     assert_eq!(refused, Outcome::Throttled { retry_after });
 }
@@ -105,25 +111,25 @@ async fn a_body_over_the_limit_is_too_large_every_time_and_uses_no_slot() {
     let transport = transport();
     for bytes in [MIB + 1, 2 * MIB, 8 * MIB, 32 * MIB] {
         for _ in 0..12 {
-            let refused = transport.post(&request(nginx.address), body(bytes)).await;
+            let refused = post(&transport, &request(nginx.address), body(bytes)).await;
             assert_eq!(refused, Outcome::TooLarge, "{bytes} bytes");
         }
     }
-    let fits = transport.post(&request(nginx.address), body(MIB)).await;
+    let fits = post(&transport, &request(nginx.address), body(MIB)).await;
     assert_eq!(fits, Outcome::Stored, "a 413 used the slot");
 }
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_unknown_and_a_redirect_is_an_operators() {
     let nginx = Nginx::start("1000r/s", &format!("proxy_pass http://{};", free_address()));
-    let outcome = transport().post(&request(nginx.address), body(MIB)).await;
+    let outcome = post(&transport(), &request(nginx.address), body(MIB)).await;
     assert!(
         matches!(&outcome, Outcome::Unknown(reason) if reason.status == Some(502)),
         "{outcome:?}"
     );
 
     let nginx = Nginx::start("1000r/s", "return 301 https://elsewhere/;");
-    let outcome = transport().post(&request(nginx.address), body(MIB)).await;
+    let outcome = post(&transport(), &request(nginx.address), body(MIB)).await;
     assert!(
         matches!(outcome, Outcome::Refused(Refusal::Operator(_))),
         "{outcome:?}"
@@ -132,7 +138,7 @@ async fn an_upstream_that_is_down_is_unknown_and_a_redirect_is_an_operators() {
 
 #[tokio::test]
 async fn nobody_listening_is_not_sent() {
-    let outcome = transport().post(&request(free_address()), body(MIB)).await;
+    let outcome = post(&transport(), &request(free_address()), body(MIB)).await;
     assert!(
         matches!(&outcome, Outcome::NotSent(reason) if !reason.may_be_stored),
         "{outcome:?}"
@@ -142,7 +148,7 @@ async fn nobody_listening_is_not_sent() {
         .url
         .set_host(Some("no-such-host.invalid"))
         .unwrap();
-    let outcome = transport().post(&unresolvable, body(1)).await;
+    let outcome = post(&transport(), &unresolvable, body(1)).await;
     assert!(matches!(outcome, Outcome::NotSent(_)), "{outcome:?}");
 }
 
@@ -182,7 +188,7 @@ async fn whatever_ends_the_connection_after_it_was_made_is_unknown() {
     };
     let transport = Transport::new(options, false).unwrap();
     for address in [cut_before_the_answer, silent, cut_inside_the_answer] {
-        let outcome = transport.post(&request(address), body(3000)).await;
+        let outcome = post(&transport, &request(address), body(3000)).await;
         assert!(
             matches!(&outcome, Outcome::Unknown(reason) if reason.may_be_stored),
             "{outcome:?}"
@@ -200,7 +206,7 @@ async fn an_endless_answer_is_read_only_so_far() {
         let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
         while stream.write_all(chunk.as_bytes()).is_ok() {}
     });
-    let outcome = transport().post(&request(endless), body(2000)).await;
+    let outcome = post(&transport(), &request(endless), body(2000)).await;
     assert!(
         matches!(&outcome, Outcome::Unknown(reason) if reason.status == Some(200)),
         "{outcome:?}"
@@ -230,7 +236,7 @@ async fn the_head_carries_length_and_credentials_read_at_each_post() {
                 .write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
                 .unwrap();
         });
-        transport.post(&request(address), body(10)).await;
+        post(&transport, &request(address), body(10)).await;
         let head = head.recv().unwrap();
         assert!(head.starts_with("post /?query=insert%20into%20"), "{head}");
         assert!(head.contains("\r\ncontent-length: 10\r\n"), "{head}");
@@ -242,7 +248,7 @@ async fn the_head_carries_length_and_credentials_read_at_each_post() {
         );
     }
     std::fs::remove_file(&password_file).unwrap();
-    let outcome = transport.post(&request(free_address()), body(10)).await;
+    let outcome = post(&transport, &request(free_address()), body(10)).await;
     // Only an operator can bring it back.
     assert!(matches!(
         &outcome,

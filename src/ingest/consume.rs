@@ -5,6 +5,9 @@
 //! moves past it: a segment that can't be published pauses the partitions, a
 //! commit that isn't acknowledged leaves its segment in `sealed/`.
 
+mod pause;
+mod settle;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
@@ -32,9 +35,6 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long to wait before what failed is tried again: short beside the
 /// broker's retention, long beside a round trip.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How long a revocation or a shutdown waits for the last commit.
-const LAST_COMMIT: Duration = Duration::from_secs(5);
 
 /// How long the broker may take to say whether the topic is still the same.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -383,90 +383,6 @@ impl Ingest<'_> {
         Ok(())
     }
 
-    /// Seals what was taken in and waits a little for the commit. What is not
-    /// acknowledged by then stays in `sealed/` for the next assignment to judge.
-    fn settle(&mut self) -> Result<(), IngestError> {
-        let deadline = Instant::now() + LAST_COMMIT;
-        if self.unsaved.is_none() && !self.window.is_empty() {
-            self.close_window()?;
-        }
-        self.save(Instant::now());
-        if let Some(finished) = self.unsaved.take() {
-            tracing::warn!(
-                "the last segment can't be written; Kafka will hand its messages out again"
-            );
-            if let Err(error) = self.intake.abandon(&finished) {
-                self.complaint.say("giving up a segment", &error);
-            }
-        }
-        while self.commits.any_waiting() && Instant::now() < deadline {
-            // Messages that arrive now are read again after the next assignment.
-            self.consumer.poll(POLL)?;
-            while let Some(event) = self.consumer.event() {
-                match event {
-                    Event::Committed(offsets) => {
-                        let released = self.commits.acknowledged(&offsets);
-                        self.released.extend(released);
-                    }
-                    Event::CommitFailed(code) => {
-                        self.complaint.say("last commit", &code);
-                        self.commits = Commits::default();
-                    }
-                    Event::Assigned(partitions) => self.to_take_up = Some(partitions),
-                    Event::Revoked => {}
-                }
-            }
-        }
-        self.hand_over(Instant::now());
-        self.released.clear();
-        self.commits = Commits::default();
-        self.window = Window::new()?;
-        Ok(())
-    }
-
-    /// Pauses while the disk can't take more, resumes when it can.
-    fn pause_or_resume(&mut self) {
-        let bytes = self.intake.bytes();
-        metrics::gauge!("spoolhouse_spool_bytes").set(bytes as f64);
-        let headroom = self.options.headroom;
-        let free = self.free_bytes();
-        metrics::gauge!("spoolhouse_spool_bytes_max").set(headroom.spool_bytes_max as f64);
-        metrics::gauge!("spoolhouse_disk_free_bytes").set(free as f64);
-        metrics::gauge!("spoolhouse_disk_free_bytes_min").set(headroom.free_bytes_floor() as f64);
-        // A closed window that merely waits for its turn is no reason.
-        let is_stuck = self.unsaved.is_some() && self.retry_at.is_some();
-        let pause = is_stuck || headroom.is_full(bytes, free, self.paused);
-        let Some(assignment) = &self.assignment else {
-            return;
-        };
-        if pause == self.paused {
-            return;
-        }
-        let partitions = assignment.partitions();
-        let done = if pause {
-            self.consumer.pause(&partitions)
-        } else {
-            self.consumer.resume(&partitions)
-        };
-        match done {
-            Err(error) => self.complaint.say("pausing", &error),
-            Ok(()) => {
-                self.paused = pause;
-                if pause {
-                    metrics::counter!("spoolhouse_pauses_total").increment(1);
-                    tracing::warn!(
-                        spool_bytes = bytes,
-                        spool_bytes_max = headroom.spool_bytes_max,
-                        free_bytes_min = headroom.free_bytes_floor(),
-                        "consumption paused; from now on the broker's retention is the limit",
-                    );
-                } else {
-                    tracing::info!(spool_bytes = bytes, "consumption resumed");
-                }
-            }
-        }
-    }
-
     /// Shows how reading gets on.
     fn show(&mut self) {
         let held = Held {
@@ -475,14 +391,6 @@ impl Ingest<'_> {
         };
         self.watch
             .turn(self.consumer, self.assignment.as_ref(), held);
-    }
-
-    /// What the file system has left; a great deal if it does not say.
-    fn free_bytes(&mut self) -> u64 {
-        self.intake.free_bytes().unwrap_or_else(|error| {
-            self.complaint.say("asking for free space", &error);
-            u64::MAX
-        })
     }
 
     fn disk_trouble(&mut self, what: &str, error: &io::Error, now: Instant) {

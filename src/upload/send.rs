@@ -2,12 +2,13 @@
 //! time, and nothing newer before a batch whose fate is unknown.
 //!
 //! A batch is in `sending/` before its first byte leaves and is removed only on
-//! [`Outcome::Stored`]. Trouble is tried again for as long as it takes; the only
+//! [`Outcome::Stored`](super::answer::Outcome::Stored). Trouble is tried again for as long as it takes; the only
 //! ways out for a batch are stored, rejected (the data), split (the limit) and
 //! doubtful (a limit that fell, an encoding that the server can't read, or settings
 //! that were given up, after an attempt of unknown fate). What a person asks for at
 //! the command line goes the same way, before what is merely next.
 
+mod attempt;
 mod report;
 mod requested;
 
@@ -18,17 +19,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::answer::Outcome;
 use super::desk::Desk;
-use super::fate::{Configured, Fate, History};
+use super::fate::{Fate, History};
 use super::forecast::{Achieved, Saved};
-use super::latency::{self, Latency};
 use super::pacer::{PaceOptions, Pacer};
 use super::request::{self, Request, Target};
 use super::settings::Settings;
 use super::transport::{Transport, TransportError, TransportOptions};
 use super::view::View;
-use crate::failpoint;
 use crate::spool::Outlet;
 use crate::spool::batch::recipe::Encoding;
 use crate::spool::effort::Effort;
@@ -43,13 +41,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Packing starts earlier than its slot by this and twice what it last took, so
 /// that the batch is there when the slot opens, also on a machine that is busy.
 const PACK_MARGIN: Duration = Duration::from_millis(500);
-
-/// What goes to disk before a post is written this long before its slot opens, or
-/// twice as long before as it last took: the slot then waits for nothing.
-const BEGIN_LEAD_LEAST: Duration = Duration::from_millis(10);
-
-/// ... and at most this long: a person's request can't go first any more.
-const BEGIN_LEAD_MAX: Duration = Duration::from_secs(1);
 
 /// What the upload is asked to do.
 #[derive(Clone, Debug)]
@@ -159,7 +150,7 @@ struct Sender {
     transport: Transport,
     pacer: Pacer,
     pack_time: Duration,
-    begin_time: Duration,
+    ready_time: Duration,
     full_batch: Option<Achieved>,
     desk: Desk,
 }
@@ -178,7 +169,7 @@ impl Sender {
             transport,
             options,
             pack_time: Duration::ZERO,
-            begin_time: Duration::ZERO,
+            ready_time: Duration::ZERO,
             full_batch,
             desk: Desk::default(),
         })
@@ -237,76 +228,6 @@ impl Sender {
             lane: None,
             batch,
         }
-    }
-
-    /// One attempt at the next slot; gives the post back unless it is done with.
-    async fn attempt(&mut self, mut post: Post, stop: &CancellationToken) -> Option<Post> {
-        let lead = (self.begin_time * 2).clamp(BEGIN_LEAD_LEAST, BEGIN_LEAD_MAX);
-        let wait = self.wait(&mut post).saturating_sub(lead);
-        match self.pause(wait, stop).await {
-            Pause::Over => {}
-            Pause::Stopped => return Some(post),
-            Pause::Requested => return self.make_way(post),
-        }
-        let begun = Instant::now();
-        let outlet = self.outlet.clone();
-        let moved = tokio::task::spawn_blocking(move || {
-            let done = outlet.begin(&mut post.batch);
-            (post, done)
-        });
-        let mut post = match moved.await {
-            Ok((post, Ok(()))) => post,
-            Ok((post, Err(error))) => {
-                disk_trouble("moving a batch to sending/", &error);
-                self.pause(DISK_RETRY, stop).await;
-                return Some(post);
-            }
-            Err(_) => return None, // it panicked; the file is where it was
-        };
-        let before = self.pacer_of(&mut post).clone();
-        let left = self.wait(&mut post);
-        self.pacer_of(&mut post).sent(SystemTime::now() + left);
-        self.save_pace(&post).await;
-        self.begin_time = begun.elapsed();
-        tokio::time::sleep(self.wait(&mut post)).await;
-        self.pacer_of(&mut post).sent(SystemTime::now());
-        let started = Instant::now();
-        let body = post.batch.bytes.clone();
-        failpoint::hit("post.before");
-        let transport = post.lane.as_ref().map_or(&self.transport, |l| &l.transport);
-        let posting = transport.post(&post.request, body);
-        let outcome = self.options.view.pulse.during(posting).await;
-        let took = started.elapsed();
-        failpoint::hit("post.answered");
-        let size = post.batch.bytes.len() as u64;
-        let pacer = self.pacer_of(&mut post);
-        pacer.record(&outcome, size, SystemTime::now(), rand::random());
-        if post.is_early && matches!(outcome, Outcome::Throttled { .. }) {
-            // Nobody expected this slot to be open: that it wasn't teaches nothing.
-            *self.pacer_of(&mut post) = before;
-        }
-        self.save_pace(&post).await;
-        let fate = post.history.judge(
-            &outcome,
-            &post.batch.footer,
-            Configured {
-                settings: &self.options.settings,
-                encoding: self.options.encoding,
-                data_attempts_max: self.options.data_attempts_max,
-            },
-        );
-        let latency = match outcome {
-            Outcome::Stored => latency_of(&post.batch).await,
-            _ => None,
-        };
-        let pacer = post.lane.as_ref().map_or(&self.pacer, |lane| &lane.pacer);
-        let attempt = report::attempt(&outcome, &post, took, pacer, latency);
-        match post.lane.is_some() {
-            true => self.options.view.note_elsewhere(attempt),
-            false => report::show(&self.options.view, attempt, &self.pacer),
-        }
-        self.tell_request(&outcome, &mut post).await;
-        self.act(fate, post, stop).await
     }
 
     /// Puts the batch where it belongs; gives the post back if it goes again.
@@ -396,22 +317,6 @@ impl Sender {
             .await
             .map_err(io::Error::other)?
     }
-}
-
-/// How old a batch's records are now that it is stored. Those of a file from
-/// outside may be of any age, and tell nothing about the way.
-async fn latency_of(batch: &Batch) -> Option<Latency> {
-    if batch.is_copy() {
-        return None;
-    }
-    let (batch, now) = (batch.clone(), SystemTime::now());
-    let times = tokio::task::spawn_blocking(move || batch.record_times());
-    let (latency, samples) = latency::of(times.await.ok()?.ok()?, now)?;
-    let histogram = metrics::histogram!("spoolhouse_latency_seconds");
-    samples
-        .into_iter()
-        .for_each(|sample| histogram.record(sample));
-    Some(latency)
 }
 
 /// How a wait ended.

@@ -2,25 +2,30 @@
 //! client.
 //!
 //! Every post has a connection of its own (nginx drops kept ones after 75 s,
-//! and a slot comes only every 62.5 s) and a `Content-Length` (nginx can then
-//! refuse a body that is too large before it counts the request). Nothing is
+//! and a slot comes only every 62.5 s), ready when the slot opens (`gate.rs`), and
+//! a `Content-Length` (nginx can then refuse a body that is too large before it
+//! counts the request). Nothing is
 //! retried, redirected or sent through a proxy from the environment: one call
 //! is one attempt. Secrets are read from their file at each post, so that a
 //! corrected file heals without a restart, and are never logged.
 
+mod gate;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Client, RequestBuilder, redirect, retry};
 use serde::Deserialize;
+use tokio::time::Instant;
 use url::Url;
 
 use super::answer::{Answer, Outcome, Reason, Refusal, classify};
 use super::connection;
 use super::request::Request;
+use gate::Gate;
 
 /// Bytes of an answer's body that are kept; an insert's should be empty.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -48,7 +53,8 @@ pub struct TransportOptions {
     pub auth: Auth,
     /// Certificates of authorities to trust besides the system's, in PEM.
     pub ca_file: Option<PathBuf>,
-    /// Longest wait for name resolution, connection and TLS handshake.
+    /// Longest wait for name resolution, connection and TLS handshake, and for the
+    /// slot thereafter.
     pub connect_timeout: Duration,
     /// Longest time from the start of a post to the end of its answer. Above
     /// the proxy's own 60 s, so that its 504 comes first.
@@ -101,12 +107,26 @@ pub fn certificates(file: &Path) -> Result<Vec<Certificate>, TransportError> {
     Ok(found)
 }
 
-/// Posts batches, one connection each. Holds no secret, only the name of the
-/// file with it.
+/// What became of one post.
+#[derive(Debug)]
+pub struct Posted {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// When the first byte could leave; `None` if there was no connection.
+    pub left: Option<SystemTime>,
+    /// How long it took from then, or from when a connection was asked for.
+    pub took: Duration,
+    /// How long the connection took; `None` if there was none.
+    pub connecting: Option<Duration>,
+}
+
+/// Posts batches, one connection each, one at a time. Holds no secret, only the
+/// name of the file with it.
 #[derive(Debug)]
 pub struct Transport {
     client: Client,
     options: TransportOptions,
+    gate: Gate,
 }
 
 impl Transport {
@@ -118,7 +138,9 @@ impl Transport {
     pub fn new(options: TransportOptions, tls: bool) -> Result<Self, TransportError> {
         // Fails when one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let gate = Gate::default();
         let mut builder = Client::builder()
+            .connector_layer(gate.clone())
             .user_agent(concat!("spoolhouse/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(options.connect_timeout)
             .timeout(options.timeout)
@@ -136,16 +158,27 @@ impl Transport {
         Ok(Transport {
             client: builder.build()?,
             options,
+            gate,
         })
     }
 
-    /// Posts `body` and says what became of it. Takes at most the time-outs of
-    /// the options.
-    pub async fn post(&self, request: &Request, body: Bytes) -> Outcome {
+    /// Connects, posts `body` when the slot `opens` (a moment away; one that is past
+    /// is open) and says what became of it. Takes at most the time-outs of the
+    /// options.
+    pub async fn post(&self, request: &Request, body: Bytes, opens: Instant) -> Posted {
+        let begun = Instant::now();
+        self.gate.set(opens);
         let kind = "application/vnd.apache.parquet";
-        match self.send(request.url.clone(), kind, body).await {
+        let outcome = match self.send(request.url.clone(), kind, body).await {
             Ok(answer) => classify(&answer),
             Err(outcome) => outcome,
+        };
+        let passed = self.gate.passed();
+        Posted {
+            outcome,
+            left: passed.map(|passed| passed.by_the_wall),
+            took: passed.map_or(begun, |passed| passed.at).elapsed(),
+            connecting: self.gate.connected().map(|connected| connected - begun),
         }
     }
 

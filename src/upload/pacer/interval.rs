@@ -1,13 +1,16 @@
 //! What distance the proxy really keeps between two requests, learned from
 //! which it admits and which it refuses.
 //!
-//! A refusal costs nothing but is counted, so few are spent: the distance that
-//! works is kept, one that stopped working is searched for upwards in growing
-//! steps, the gap between the longest refused and the shortest admitted one is
-//! halved until it is small, and now and then a shorter one is tried, should the
-//! proxy have become faster. nginx keeps its rate as whole thousandths of a
-//! request per second, rounded down, so that `1r/m` becomes 62.5 s: what its
-//! rounding makes of the configured interval is tried before anything else.
+//! A refusal costs nothing but is counted, so few are spent. The distance that
+//! works is kept. One that stopped working is searched for upwards in growing
+//! steps; but a single refusal is most often a request that travelled faster than
+//! the one before it, so a distance that had worked is tried once more before it is
+//! given up. The gap between the longest refused and the shortest admitted one is
+//! halved until it is small, and now and then a shorter one is tried: the proxy may
+//! have become faster, or what was learned on a busy machine be too long. nginx
+//! keeps its rate as whole thousandths of a request per second, rounded down, so
+//! that `1r/m` becomes 62.5 s: what its rounding makes of the configured interval is
+//! tried before anything else.
 //!
 //! All distances are in milliseconds, from the request that was admitted last.
 //! Values in, values out: no clock, no I/O.
@@ -17,27 +20,37 @@ use serde::{Deserialize, Serialize};
 /// A learned distance is at most so many configured ones.
 const CONFIGURED_MAX: u64 = 4;
 /// A distance that stopped working is tried again so much longer each time, in
-/// thousandths of it. The first step is for a request that was merely early.
-const STEPS_UP: [u64; 6] = [5, 250, 600, 1_200, 2_200, 3_000];
+/// thousandths of it. The first step is for a request that was merely early: at most
+/// so many milliseconds.
+const STEPS_UP: [u64; 7] = [100, 10, 300, 700, 1_300, 2_200, 3_000];
+const FIRST_STEP_MS_MAX: u64 = 100;
 /// A next attempt is at least so many thousandths longer than the refused one.
 const STEP_UP_MIN: u64 = 2;
-/// After a success at a shorter distance the next one is so much of it, in percent.
-const STEP_DOWN_PERCENT: u64 = 80;
-/// The shorter distance that is tried now and then, in percent.
-const PROBE_PERCENT: u64 = 95;
-/// Admitted requests between two such trials, and before the first one after a
-/// change to a distance that was not to be expected: it may well not last.
-const PROBE_AFTER: u32 = 160;
-const PROBE_AFTER_CHANGE: u32 = 64;
+/// So many requests admitted at a distance make it one that works: a refusal is then
+/// looked at twice.
+const PROVEN: u32 = 6;
+/// The shorter distance that is tried now and then, in thousandths; each success
+/// doubles the step, up to the second.
+const STEP_DOWN: u64 = 20;
+const STEP_DOWN_MAX: u64 = 200;
+/// Admitted requests between two such trials: at a distance that was to be expected,
+/// at another one (it may well not last), and the first at such a one.
+const PROBE_AFTER: u32 = 200;
+const PROBE_AFTER_UNEXPECTED: u32 = 130;
+const PROBE_AFTER_CHANGE: u32 = 50;
 /// A gap between refused and admitted of so many thousandths is small enough.
-const GAP_PER_MILLE: u64 = 20;
-/// A single early request within so many admitted ones is noise and no news.
-const NOISE_APART: u32 = 50;
+const GAP_PER_MILLE: u64 = 10;
 /// What is added to a distance that follows from nginx's rounding, as a share
 /// (one in so many), at least and at most: requests don't all travel equally fast.
 const GUARD_SHARE: u64 = 500;
 const GUARD_MS_MIN: u64 = 2;
 const GUARD_MS_MAX: u64 = 20;
+/// Two early requests within so many admitted ones add half a guard to every wait;
+/// twice as many without one take it back. All in all it is at most a share (one in so
+/// many) of the distance, or so many milliseconds.
+const CALM: u32 = 100;
+const SLACK_SHARE: u64 = 100;
+const SLACK_MS_LEAST: u64 = 3;
 
 /// The distance between requests, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,10 +60,19 @@ pub(super) struct Interval {
     kept_ms: u64,
     /// The longest one below it that was refused; 0 if there is none.
     refused_ms: u64,
+    /// The one that was kept before, and longer; 0 if there is none.
+    before_ms: u64,
     /// What the next request tries.
     trial: Trial,
-    /// Admitted requests in a row at the distance that is kept.
+    /// Requests that were admitted at the distance that is kept.
+    admitted: u32,
+    /// Those of them since a shorter one was last tried.
     quiet: u32,
+    /// What is waited beyond the distance that is kept: requests don't all travel
+    /// equally fast.
+    slack_ms: u64,
+    /// Requests admitted since one was last refused for having been fast.
+    calm: u32,
     /// After how many of them a shorter one is tried.
     probe_after: u32,
 }
@@ -60,11 +82,15 @@ pub(super) struct Interval {
 enum Trial {
     /// Nothing: it is the distance that works.
     Kept,
-    /// Whether it works again at this longer one; `first`: nothing shorter but
-    /// the one that worked was refused.
-    Longer { ms: u64, first: bool },
-    /// Whether it works at this shorter one, too.
-    Shorter { ms: u64 },
+    /// Whether it works again at this longer one; `proven`: the one that is kept had
+    /// worked, and was refused only now.
+    Longer { ms: u64, proven: bool },
+    /// Whether the distance that is kept does work after all; if not, this longer
+    /// one does.
+    Again { longer_ms: u64 },
+    /// Whether it works at this shorter one, too; after a success the next one is
+    /// so many thousandths shorter still, or between this and what was refused (0).
+    Shorter { ms: u64, step: u64 },
     /// The same, out of the blue.
     Probe { ms: u64 },
 }
@@ -76,8 +102,12 @@ impl Interval {
             configured_ms,
             kept_ms: configured_ms,
             refused_ms: 0,
+            before_ms: 0,
             trial: Trial::Kept,
+            admitted: 0,
             quiet: 0,
+            slack_ms: 0,
+            calm: 0,
             probe_after: PROBE_AFTER,
         }
     }
@@ -88,7 +118,9 @@ impl Interval {
         let is_sane = self.configured_ms == configured_ms
             && (1..=longest).contains(&self.kept_ms)
             && (1..=longest).contains(&self.next_ms())
-            && self.refused_ms <= longest;
+            && self.refused_ms <= longest
+            && self.before_ms <= longest
+            && self.slack_ms <= longest;
         if is_sane {
             self
         } else {
@@ -104,8 +136,8 @@ impl Interval {
     /// The distance at which the next request is to be sent.
     pub(super) fn next_ms(&self) -> u64 {
         match self.trial {
-            Trial::Kept => self.kept_ms,
-            Trial::Longer { ms, .. } | Trial::Shorter { ms } | Trial::Probe { ms } => ms,
+            Trial::Kept | Trial::Again { .. } => self.kept_ms.saturating_add(self.slack_ms),
+            Trial::Longer { ms, .. } | Trial::Shorter { ms, .. } | Trial::Probe { ms } => ms,
         }
     }
 
@@ -119,34 +151,49 @@ impl Interval {
                 true
             }
             Trial::Probe { .. } => {
-                self.probe_after = PROBE_AFTER;
+                self.probe_after = if self.is_explained() {
+                    PROBE_AFTER
+                } else {
+                    PROBE_AFTER_UNEXPECTED
+                };
                 self.trial = Trial::Kept;
                 true
             }
-            Trial::Kept => self.search(ms, true),
-            Trial::Longer { .. } => self.search(ms, false),
+            Trial::Again { longer_ms } if longer_ms > ms => {
+                self.refused_ms = self.refused_ms.max(ms);
+                self.trial = Trial::Longer {
+                    ms: longer_ms,
+                    proven: false,
+                };
+                true
+            }
+            Trial::Again { .. } => self.search(ms, false),
+            Trial::Kept => self.search(ms, self.admitted >= PROVEN),
+            Trial::Longer { proven, .. } => self.search(ms, proven),
         }
     }
 
-    fn search(&mut self, refused_ms: u64, first: bool) -> bool {
+    fn search(&mut self, refused_ms: u64, proven: bool) -> bool {
         self.refused_ms = refused_ms;
         let longest = self.configured_ms.saturating_mul(CONFIGURED_MAX);
-        let steps = STEPS_UP
+        let first = (self.kept_ms.saturating_mul(STEPS_UP[0]) / 1_000).min(FIRST_STEP_MS_MAX);
+        let others = STEPS_UP[1..]
             .iter()
-            .map(|step| {
-                self.kept_ms
-                    .saturating_add(self.kept_ms.saturating_mul(*step) / 1_000)
-            })
+            .map(|step| self.kept_ms.saturating_mul(*step) / 1_000)
+            .filter(|step| *step > first);
+        let steps = std::iter::once(first)
+            .chain(others)
+            .map(|step| self.kept_ms.saturating_add(step))
             .map(|ms| ms + guard(ms));
         let rounded = self.rounded_ms();
         let next = steps
-            .chain([rounded, rounded + rounded * STEPS_UP[0] / 1_000])
+            .chain([rounded, self.before_ms])
             .filter(|ms| *ms > refused_ms + refused_ms * STEP_UP_MIN / 1_000 && *ms <= longest)
             // Nothing but the rounding explains why the configured one fails.
             .filter(|ms| *ms >= rounded || self.kept_ms != self.configured_ms)
             .min();
         if let Some(ms) = next {
-            self.trial = Trial::Longer { ms, first };
+            self.trial = Trial::Longer { ms, proven };
         }
         next.is_some()
     }
@@ -154,29 +201,33 @@ impl Interval {
     /// The request at `ms` was admitted. `on_time`: it was sent when it was due.
     pub(super) fn admitted(&mut self, ms: u64, on_time: bool) {
         self.trial = match self.trial {
-            // A slot that was let pass says nothing.
-            unchanged @ (Trial::Kept | Trial::Shorter { .. } | Trial::Probe { .. }) if !on_time => {
-                unchanged
-            }
-            Trial::Kept => {
-                self.quiet = self.quiet.saturating_add(1);
-                self.next_trial()
-            }
-            Trial::Longer { first: true, .. } if on_time && self.quiet >= NOISE_APART => {
-                self.refused_ms = 0;
-                self.quiet = 0;
-                Trial::Kept
-            }
+            Trial::Longer { ms: due, proven } if proven => match on_time {
+                true => Trial::Again { longer_ms: due },
+                false => Trial::Kept,
+            },
             Trial::Longer { ms: due, .. } => {
                 let longest = self.configured_ms.saturating_mul(CONFIGURED_MAX);
                 let worked = if on_time { due } else { ms };
                 self.keep(worked.min(longest));
+                self.before_ms = 0;
                 self.next_trial()
             }
-            Trial::Shorter { ms: due } => {
+            // A slot that was let pass says nothing.
+            unchanged if !on_time => unchanged,
+            Trial::Kept => {
+                self.worked();
+                self.next_trial()
+            }
+            Trial::Again { .. } => {
+                self.refused_ms = 0;
+                self.was_early();
+                self.worked();
+                Trial::Kept
+            }
+            Trial::Shorter { ms: due, step } => {
                 self.keep(due);
-                if self.refused_ms == 0 && !self.is_explained() {
-                    self.shorter(due * STEP_DOWN_PERCENT / 100)
+                if step > 0 && self.refused_ms == 0 && !self.is_explained() {
+                    self.further_down(step)
                 } else {
                     self.next_trial()
                 }
@@ -184,13 +235,44 @@ impl Interval {
             Trial::Probe { ms: due } => {
                 self.refused_ms = 0;
                 self.keep(due);
-                self.shorter(due * STEP_DOWN_PERCENT / 100)
+                self.further_down(STEP_DOWN)
             }
         };
     }
 
+    /// A request at the distance that is kept was admitted.
+    fn worked(&mut self) {
+        self.admitted = self.admitted.saturating_add(1);
+        self.quiet = self.quiet.saturating_add(1);
+        self.calm = self.calm.saturating_add(1);
+        if self.calm >= CALM * 2 {
+            self.slack_ms = self.slack_ms.saturating_sub(self.slack_step());
+            self.calm = CALM;
+        }
+        if self.admitted >= PROVEN {
+            self.before_ms = 0;
+        }
+    }
+
+    /// A single request was refused for having been faster than the one before it.
+    fn was_early(&mut self) {
+        if self.calm < CALM {
+            let max = (self.kept_ms / SLACK_SHARE).max(SLACK_MS_LEAST);
+            self.slack_ms = (self.slack_ms + self.slack_step()).min(max);
+        }
+        self.calm = 0;
+    }
+
+    fn slack_step(&self) -> u64 {
+        guard(self.kept_ms) / 2
+    }
+
     fn keep(&mut self, ms: u64) {
+        self.slack_ms = 0;
+        self.calm = 0;
+        self.before_ms = self.kept_ms;
         self.kept_ms = ms.max(1);
+        self.admitted = 0;
         self.quiet = 0;
         self.probe_after = if self.is_explained() {
             PROBE_AFTER
@@ -204,29 +286,36 @@ impl Interval {
         let gap = self.kept_ms.saturating_sub(self.refused_ms);
         let is_wide = gap > self.kept_ms.saturating_mul(GAP_PER_MILLE) / 1_000;
         if self.refused_ms > 0 && is_wide && !self.is_explained() {
-            return self.shorter(self.refused_ms + gap / 2);
+            return self.shorter(self.refused_ms + gap / 2, 0);
         }
         if self.quiet < self.probe_after {
             return Trial::Kept;
         }
         self.quiet = 0;
         Trial::Probe {
-            ms: self.kept_ms * PROBE_PERCENT / 100,
+            ms: (self.kept_ms * (1_000 - STEP_DOWN) / 1_000).max(1),
         }
     }
 
+    /// A trial twice as much shorter as the last one, which was `step` thousandths.
+    fn further_down(&self, step: u64) -> Trial {
+        let step = (step * 2).min(STEP_DOWN_MAX);
+        self.shorter(self.kept_ms * (1_000 - step) / 1_000, step)
+    }
+
     /// A trial of `ms`, or of an expected distance on the way there.
-    fn shorter(&self, ms: u64) -> Trial {
+    fn shorter(&self, ms: u64, step: u64) -> Trial {
         let lowest = if self.refused_ms > 0 {
             self.refused_ms + 1
         } else {
-            ms
+            ms.min(self.kept_ms / 2)
         };
         let expected = [self.configured_ms, self.rounded_ms()]
             .into_iter()
             .filter(|expected| (lowest..self.kept_ms).contains(expected));
         Trial::Shorter {
             ms: expected.max().unwrap_or(ms).max(1),
+            step,
         }
     }
 
