@@ -184,14 +184,14 @@ impl Pacer {
     /// A clock that was set back since the last request starts the interval
     /// anew, so the wait is never longer than an interval (or a back-off).
     pub fn wait(&mut self, now: SystemTime) -> Duration {
-        let now = epoch_ms(now);
+        let now_ms = epoch_ms(now);
         if let Some(used_at) = &mut self.pace.used_at_ms {
-            *used_at = now.min(*used_at);
+            *used_at = now_ms.min(*used_at);
         }
         if let Some(hold) = &mut self.pace.hold {
-            hold.since_ms = now.min(hold.since_ms);
+            hold.since_ms = now_ms.min(hold.since_ms);
         }
-        Duration::from_millis(self.due_ms().saturating_sub(now))
+        self.next_at().duration_since(now).unwrap_or_default()
     }
 
     /// When the next request may go out, as far as is known.
@@ -202,7 +202,8 @@ impl Pacer {
     /// A request goes out at this time. Store [`pace`](Self::pace) before it does:
     /// a process that ends then must not try the same slot twice.
     pub fn sent(&mut self, at: SystemTime) {
-        self.pace.in_flight_ms = Some(epoch_ms(at));
+        // Rounded up: the next one is never early by what was cut off.
+        self.pace.in_flight_ms = Some(epoch_ms(at + Duration::from_nanos(999_999)));
     }
 
     /// Learns from what became of the request that [`sent`](Self::sent)

@@ -29,24 +29,25 @@ const STEP_UP_MIN: u64 = 2;
 /// So many requests admitted at a distance make it one that works: a refusal is then
 /// looked at twice.
 const PROVEN: u32 = 6;
+/// ... unless it is refused at so many thousandths more, too.
+const EARLY_PER_MILLE: u64 = 150;
 /// The shorter distance that is tried now and then, in thousandths; each success
 /// doubles the step, up to the second.
 const STEP_DOWN: u64 = 20;
 const STEP_DOWN_MAX: u64 = 200;
-/// Admitted requests between two such trials: at a distance that was to be expected,
-/// at another one (it may well not last), and the first at such a one.
-const PROBE_AFTER: u32 = 200;
-const PROBE_AFTER_UNEXPECTED: u32 = 130;
-const PROBE_AFTER_CHANGE: u32 = 50;
+/// Admitted requests between two such trials, and before the first one after a change
+/// to a distance that was not to be expected: it may well not last.
+const PROBE_AFTER: u32 = 160;
+const PROBE_AFTER_CHANGE: u32 = 60;
 /// A gap between refused and admitted of so many thousandths is small enough.
-const GAP_PER_MILLE: u64 = 10;
+const GAP_PER_MILLE: u64 = 20;
 /// What is added to a distance that follows from nginx's rounding, as a share
 /// (one in so many), at least and at most: requests don't all travel equally fast.
 const GUARD_SHARE: u64 = 500;
-const GUARD_MS_MIN: u64 = 2;
+const GUARD_MS_MIN: u64 = 1;
 const GUARD_MS_MAX: u64 = 20;
 /// Two early requests within so many admitted ones add half a guard to every wait;
-/// twice as many without one take it back. All in all it is at most a share (one in so
+/// ten times as many without one take it back. All in all it is at most a share (one in so
 /// many) of the distance, or so many milliseconds.
 const CALM: u32 = 100;
 const SLACK_SHARE: u64 = 100;
@@ -151,11 +152,7 @@ impl Interval {
                 true
             }
             Trial::Probe { .. } => {
-                self.probe_after = if self.is_explained() {
-                    PROBE_AFTER
-                } else {
-                    PROBE_AFTER_UNEXPECTED
-                };
+                self.probe_after = PROBE_AFTER;
                 self.trial = Trial::Kept;
                 true
             }
@@ -176,21 +173,23 @@ impl Interval {
     fn search(&mut self, refused_ms: u64, proven: bool) -> bool {
         self.refused_ms = refused_ms;
         let longest = self.configured_ms.saturating_mul(CONFIGURED_MAX);
-        let first = (self.kept_ms.saturating_mul(STEPS_UP[0]) / 1_000).min(FIRST_STEP_MS_MAX);
+        // Nothing but the rounding explains why the configured one fails.
+        let base = if self.kept_ms == self.configured_ms {
+            self.rounded_ms()
+        } else {
+            self.kept_ms
+        };
+        let first = (base.saturating_mul(STEPS_UP[0]) / 1_000).min(FIRST_STEP_MS_MAX);
         let others = STEPS_UP[1..]
             .iter()
-            .map(|step| self.kept_ms.saturating_mul(*step) / 1_000)
+            .map(|step| base.saturating_mul(*step) / 1_000)
             .filter(|step| *step > first);
-        let steps = std::iter::once(first)
+        let next = std::iter::once(first)
             .chain(others)
-            .map(|step| self.kept_ms.saturating_add(step))
-            .map(|ms| ms + guard(ms));
-        let rounded = self.rounded_ms();
-        let next = steps
-            .chain([rounded, self.before_ms])
+            .map(|step| base.saturating_add(step))
+            .map(|ms| ms + guard(ms))
+            .chain([base, self.before_ms])
             .filter(|ms| *ms > refused_ms + refused_ms * STEP_UP_MIN / 1_000 && *ms <= longest)
-            // Nothing but the rounding explains why the configured one fails.
-            .filter(|ms| *ms >= rounded || self.kept_ms != self.configured_ms)
             .min();
         if let Some(ms) = next {
             self.trial = Trial::Longer { ms, proven };
@@ -201,7 +200,7 @@ impl Interval {
     /// The request at `ms` was admitted. `on_time`: it was sent when it was due.
     pub(super) fn admitted(&mut self, ms: u64, on_time: bool) {
         self.trial = match self.trial {
-            Trial::Longer { ms: due, proven } if proven => match on_time {
+            Trial::Longer { ms: due, proven } if proven && self.may_be_early() => match on_time {
                 true => Trial::Again { longer_ms: due },
                 false => Trial::Kept,
             },
@@ -218,6 +217,11 @@ impl Interval {
                 self.worked();
                 self.next_trial()
             }
+            // nginx's rounding explains the refusal: it may work, but just so.
+            Trial::Again { .. } if self.kept_ms == self.configured_ms => {
+                self.keep(self.rounded_ms());
+                Trial::Kept
+            }
             Trial::Again { .. } => {
                 self.refused_ms = 0;
                 self.was_early();
@@ -226,7 +230,7 @@ impl Interval {
             }
             Trial::Shorter { ms: due, step } => {
                 self.keep(due);
-                if step > 0 && self.refused_ms == 0 && !self.is_explained() {
+                if step > 0 && self.refused_ms == 0 && !self.is_near(self.rounded_ms()) {
                     self.further_down(step)
                 } else {
                     self.next_trial()
@@ -245,7 +249,7 @@ impl Interval {
         self.admitted = self.admitted.saturating_add(1);
         self.quiet = self.quiet.saturating_add(1);
         self.calm = self.calm.saturating_add(1);
-        if self.calm >= CALM * 2 {
+        if self.calm >= CALM * 10 {
             self.slack_ms = self.slack_ms.saturating_sub(self.slack_step());
             self.calm = CALM;
         }
@@ -254,24 +258,33 @@ impl Interval {
         }
     }
 
+    /// Whether what was refused may have come early: nothing travels so unevenly that
+    /// it would be refused far beyond the distance that worked, too.
+    fn may_be_early(&self) -> bool {
+        let early = self.kept_ms.saturating_mul(1_000 + EARLY_PER_MILLE) / 1_000;
+        self.refused_ms <= early
+    }
+
     /// A single request was refused for having been faster than the one before it.
     fn was_early(&mut self) {
         if self.calm < CALM {
-            let max = (self.kept_ms / SLACK_SHARE).max(SLACK_MS_LEAST);
-            self.slack_ms = (self.slack_ms + self.slack_step()).min(max);
+            self.slack_ms = (self.slack_ms + self.slack_step()).min(self.slack_max());
         }
         self.calm = 0;
     }
 
+    fn slack_max(&self) -> u64 {
+        (self.kept_ms / SLACK_SHARE).max(SLACK_MS_LEAST)
+    }
+
     fn slack_step(&self) -> u64 {
-        guard(self.kept_ms) / 2
+        guard(self.kept_ms).div_ceil(2)
     }
 
     fn keep(&mut self, ms: u64) {
-        self.slack_ms = 0;
-        self.calm = 0;
         self.before_ms = self.kept_ms;
         self.kept_ms = ms.max(1);
+        self.slack_ms = self.slack_ms.min(self.slack_max());
         self.admitted = 0;
         self.quiet = 0;
         self.probe_after = if self.is_explained() {
@@ -312,7 +325,9 @@ impl Interval {
         };
         let expected = [self.configured_ms, self.rounded_ms()]
             .into_iter()
-            .filter(|expected| (lowest..self.kept_ms).contains(expected));
+            .filter(|expected| {
+                (lowest..self.kept_ms).contains(expected) && !self.is_near(*expected)
+            });
         Trial::Shorter {
             ms: expected.max().unwrap_or(ms).max(1),
             step,
@@ -322,8 +337,11 @@ impl Interval {
     /// Whether the distance is one that was to be expected, so that there is
     /// nothing left to find out about it.
     fn is_explained(&self) -> bool {
-        let near = |ms: u64| self.kept_ms.abs_diff(ms) <= guard(ms);
-        near(self.configured_ms) || near(self.rounded_ms())
+        self.is_near(self.configured_ms) || self.is_near(self.rounded_ms())
+    }
+
+    fn is_near(&self, ms: u64) -> bool {
+        self.kept_ms.abs_diff(ms) <= guard(ms)
     }
 
     /// What nginx's rounding makes of the configured distance, and a little more.
