@@ -131,8 +131,8 @@ impl Spectrum {
 
     /// The information in one draw, bits.
     pub fn bits(&self) -> f64 {
-        let of = |bin: &Bin| -bin.count * bin.share * bin.share.log2();
-        self.0.iter().map(of).sum()
+        let of = |bin: &Bin| bin.count * bin.share * -bin.share.log2();
+        self.0.iter().map(of).sum::<f64>() + 0.0
     }
 
     /// The information, in bits per row, in when the rows of each key come, if
