@@ -50,8 +50,8 @@ const GUARD_MS_MAX: u64 = 20;
 /// ten times as many without one take it back. All in all it is at most a share (one in so
 /// many) of the distance, or so many milliseconds.
 const CALM: u32 = 100;
-const SLACK_SHARE: u64 = 100;
-const SLACK_MS_LEAST: u64 = 3;
+const SLACK_SHARE: u64 = 200;
+const SLACK_MS_LEAST: u64 = 1;
 
 /// The distance between requests, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
