@@ -208,8 +208,6 @@ struct Way {
 }
 
 impl Way {
-    const SMOOTH: Way = Way::jittery(0);
-
     const fn jittery(jitter_ms: u64) -> Way {
         Way {
             jitter_ms,

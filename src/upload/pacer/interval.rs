@@ -19,11 +19,12 @@ use serde::{Deserialize, Serialize};
 
 /// A learned distance is at most so many configured ones.
 const CONFIGURED_MAX: u64 = 4;
-/// A distance that stopped working is tried again so much longer each time, in
-/// thousandths of it. The first step is for a request that was merely early: at most
-/// so many milliseconds.
-const STEPS_UP: [u64; 7] = [100, 10, 300, 700, 1_300, 2_200, 3_000];
-const FIRST_STEP_MS_MAX: u64 = 100;
+/// A distance that stopped working is tried again so much longer, in thousandths of
+/// it, and at most so many milliseconds: the request may merely have been early.
+const FIRST_STEP_UP: u64 = 100;
+const FIRST_STEP_UP_MS_MAX: u64 = 100;
+/// ... and then so much longer each time.
+const STEPS_UP: [u64; 7] = [10, 100, 300, 700, 1_300, 2_200, 3_000];
 /// A next attempt is at least so many thousandths longer than the refused one.
 const STEP_UP_MIN: u64 = 2;
 /// So many requests admitted at a distance make it one that works: a refusal is then
@@ -50,8 +51,8 @@ const GUARD_MS_MAX: u64 = 20;
 /// ten times as many without one take it back. All in all it is at most a share (one in so
 /// many) of the distance, or so many milliseconds.
 const CALM: u32 = 100;
-const SLACK_SHARE: u64 = 100;
-const SLACK_MS_LEAST: u64 = 3;
+const SLACK_SHARE: u64 = 200;
+const SLACK_MS_LEAST: u64 = 1;
 
 /// The distance between requests, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,8 +180,8 @@ impl Interval {
         } else {
             self.kept_ms
         };
-        let first = (base.saturating_mul(STEPS_UP[0]) / 1_000).min(FIRST_STEP_MS_MAX);
-        let others = STEPS_UP[1..]
+        let first = (base.saturating_mul(FIRST_STEP_UP) / 1_000).min(FIRST_STEP_UP_MS_MAX);
+        let others = STEPS_UP
             .iter()
             .map(|step| base.saturating_mul(*step) / 1_000)
             .filter(|step| *step > first);
