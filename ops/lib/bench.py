@@ -12,12 +12,13 @@ import bench_drain
 import bench_ingest
 import bench_pace
 import bench_payload
+import bench_roll
 import bench_startup
 import bench_totals
 
 BENCHES = {
-    "drain": bench_drain, "ingest": bench_ingest, "pace": bench_pace, "payload": bench_payload, "startup": bench_startup,
-    "totals": bench_totals,
+    "drain": bench_drain, "ingest": bench_ingest, "pace": bench_pace, "payload": bench_payload, "roll": bench_roll,
+    "startup": bench_startup, "totals": bench_totals,
 }
 
 
