@@ -76,7 +76,7 @@ class House:
     def metrics(self):
         found = {}
         for line in self.get("/metrics").splitlines():
-            if not line.startswith("#"):
+            if line and not line.startswith("#"):
                 name, _, value = line.rpartition(" ")
                 found[name] = float(value)
         return found
@@ -120,7 +120,7 @@ class House:
 class Bench(Trial):
     def __init__(self, given):
         settings = dataclasses.replace(Settings.from_environment(), retention_ms=RETENTION_MS, proxy_body="")
-        traffic = Traffic(rate=given.rate, count=given.rate * given.seconds, seed=6, profile="realistic")
+        traffic = Traffic(rate=given.rate, count=given.rate * given.seconds, seed=6)
         super().__init__(DIR, traffic, settings, RELEASE)
         self.given, self.houses, self.result, self.sent_before = given, [], None, 0
 
@@ -134,7 +134,7 @@ class Bench(Trial):
             "latency_most_s": house.latency_most and round(house.latency_most, 1), "peak_mib": round(house.peak_mib),
         } for house in steady]
         self.show(after)
-        self.traffic = Traffic(rate=0, count=self.given.burst, seed=7, profile="realistic")
+        self.traffic = Traffic(rate=0, count=self.given.burst, seed=7)
         burst = self.measure([House(self, f"bytes-{roll}", place, roll_after="60s", roll_bytes=roll)
                               for place, roll in enumerate(ROLL_BYTES)])
         large = [{
