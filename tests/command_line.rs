@@ -1,10 +1,15 @@
 //! What the binary says and how it exits when it can't be used as asked, and
 //! what it keeps for terminals.
 
+mod support {
+    pub mod copied;
+}
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::CommandCargoExt;
+use support::copied::golden_spool;
 
 fn spoolhouse() -> Command {
     let mut command = Command::cargo_bin("spoolhouse").unwrap();
@@ -127,7 +132,6 @@ fn colours_are_for_terminals_that_want_them() {
 
 #[test]
 fn nothing_moves_a_cursor_where_there_is_none() {
-    let spool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/spool");
     let commands: [&[&str]; 6] = [
         &["status"],
         &["verify"],
@@ -137,8 +141,7 @@ fn nothing_moves_a_cursor_where_there_is_none() {
         &["produce", "--dry-run", "--count", "100000"],
     ];
     for arguments in commands {
-        let dir = tempfile::tempdir().unwrap();
-        copy_dir(&spool, &dir.path().join("spool"));
+        let dir = golden_spool();
         let mut command = spoolhouse();
         command.args(arguments).current_dir(dir.path());
         command.env("SPOOLHOUSE_KAFKA__BROKERS", "127.0.0.1:1");
@@ -147,18 +150,6 @@ fn nothing_moves_a_cursor_where_there_is_none() {
         let said = String::from_utf8(said).unwrap();
         assert!(!said.is_empty(), "{arguments:?}");
         assert!(!said.contains(['\r', '\u{1b}']), "{arguments:?}: {said}");
-    }
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_dir(&entry.path(), &to),
-            false => drop(std::fs::copy(entry.path(), to).unwrap()),
-        }
     }
 }
 

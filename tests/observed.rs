@@ -90,6 +90,8 @@ fn figures_agree_with_the_spool_before_and_after_it_is_drained() {
     house.wait_until("everything sealed", || {
         house.metric("spoolhouse_unsealed_age_seconds") == 0.0
     });
+    assert_spool_figures(&house);
+    assert_status_of_a_running_one(&house);
     assert_eq!(house.stop(), Some(0));
 
     house.upload_url = support::stack::stack().proxy_url();
@@ -108,8 +110,105 @@ fn figures_agree_with_the_spool_before_and_after_it_is_drained() {
     let started = house.metric("spoolhouse_started_timestamp_seconds");
     assert!(house.metric("spoolhouse_last_success_timestamp_seconds") >= started);
     assert_eq!(house.metric("spoolhouse_attempts_since_success"), 0.0);
+    assert_request_figures(&house, attempts);
     check_with_promtool(&house.observed("/metrics"));
     assert_eq!(house.stop(), Some(0));
+}
+
+/// What the metrics say of 600 rows in the spool, against the files and the disk.
+fn assert_spool_figures(house: &House) {
+    assert_eq!(house.metric("spoolhouse_records_total"), 600.0);
+    assert!(house.metric("spoolhouse_segments_sealed_total") >= 1.0);
+    assert_eq!(house.metric("spoolhouse_commit_failures_total"), 0.0);
+    let files = walkdir::WalkDir::new(house.spool());
+    let files = files
+        .into_iter()
+        .map(|entry| entry.unwrap().metadata().unwrap());
+    let bytes: u64 = files
+        .filter(|file| file.is_file())
+        .map(|file| file.len())
+        .sum();
+    house.wait_until("the spool's size", || {
+        let rooms = house.metric("spoolhouse_room_bytes");
+        let all = house.metric("spoolhouse_spool_bytes");
+        rooms > 0.0 && rooms <= all && all <= bytes as f64
+    });
+    assert_eq!(
+        house.metric("spoolhouse_spool_bytes_max"),
+        (10_u64 << 30) as f64
+    );
+    let floor = house.metric("spoolhouse_disk_free_bytes_min");
+    assert!(
+        ((256 << 20)..(1 << 30)).contains(&(floor as u64)),
+        "{floor}"
+    );
+    let mut df = Command::new("df");
+    let said = df
+        .args(["--output=avail", "-B1"])
+        .arg(house.spool())
+        .output();
+    let said = String::from_utf8(said.unwrap().stdout).unwrap();
+    let free: f64 = said.lines().last().unwrap().trim().parse().unwrap();
+    // Others write to it meanwhile.
+    let share = house.metric("spoolhouse_disk_free_bytes") / free;
+    assert!((0.9..1.1).contains(&share), "{share}");
+    let oldest = house.metric("spoolhouse_oldest_unsent_seconds");
+    assert!(oldest > 0.0 && oldest < 300.0, "{oldest}");
+}
+
+/// What `spoolhouse status` says beside a process that reads and can't send.
+fn assert_status_of_a_running_one(house: &House) {
+    let ask = |address: &str, more: &[&str]| {
+        let mut status = house.other_command("status");
+        status.args(more).env("SPOOLHOUSE_OBSERVE__LISTEN", address);
+        String::from_utf8(status.output().unwrap().stdout).unwrap()
+    };
+    let address = house.observe_address();
+    let said: Value = serde_json::from_str(&ask(&address, &["--json"])).unwrap();
+    assert_eq!(waiting(&said), 600);
+    let running = &said["running"];
+    assert_eq!(running["state"], "yes", "{said}");
+    assert_eq!(running["lag"], 0);
+    assert_eq!(running["retention_left_s"], 3600.0);
+    assert_eq!(running["held"], Value::Null);
+    assert_eq!(running["stored_per_s"], 0.0);
+    assert_eq!(running["errors"][0]["outcome"], "not_sent");
+    let text = ask(&address, &[]);
+    for words in [
+        "messages read a second, 0.0 rows stored a second",
+        "0 messages behind Kafka, which keeps them for 1h: 1h left",
+        "what went wrong last:\n",
+        "  not sent: ",
+    ] {
+        assert!(text.contains(words), "{words:?}: {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    let silent = ask("127.0.0.1:1", &[]);
+    assert!(
+        silent.contains("does not answer at 127.0.0.1:1"),
+        "{silent}"
+    );
+}
+
+/// What the metrics say of requests, against the requests themselves.
+fn assert_request_figures(house: &House, attempts: &[Value]) {
+    assert_eq!(house.metric("spoolhouse_rows_stored_total"), 600.0);
+    let stored = attempts.iter().filter(|one| one["outcome"] == "stored");
+    let bytes: f64 = stored
+        .clone()
+        .map(|one| one["bytes"].as_f64().unwrap())
+        .sum();
+    assert_eq!(house.metric("spoolhouse_stored_bytes_total"), bytes);
+    assert_eq!(house.requests_with("stored"), stored.count() as f64);
+    let requests = house.metric("spoolhouse_requests_total");
+    assert_eq!(requests, attempts.len() as f64);
+    assert_eq!(house.metric("spoolhouse_request_seconds_count"), requests);
+    assert_eq!(
+        house.metric("spoolhouse_body_bytes_max"),
+        f64::from(1 << 20)
+    );
+    let interval = house.metric("spoolhouse_slot_interval_seconds");
+    assert!(interval > 0.0 && interval < 60.0, "{interval}");
 }
 
 #[test]

@@ -1,12 +1,15 @@
 """Is the page right in a real browser? Driven by tests/status_page.rs; prints
 what is wrong and exits with 1.
 
-  status_page.py URL     of a Spoolhouse that reaches no Kafka
+  status_page.py URL            of a Spoolhouse that reaches no Kafka
+  status_page.py URL --files N  of one that has so many segments to send
 """
 
+import argparse
 import json
 import re
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -22,6 +25,8 @@ PHONE = 360
 WIDTHS = (PHONE, 1280)
 CONTRAST_MIN = 4.5
 SHIFT_MAX = 0.05  # "good" is below 0.1
+ANSWER_SECONDS_MAX = 0.5
+ANSWER_BYTES_MAX = 100_000
 
 EXPECTED = {
     "idle": ("Idle: everything is stored", "Nothing needs you."),
@@ -85,6 +90,12 @@ SPILT = """() => [...document.querySelectorAll("#flow svg g")].flatMap((group) =
   }).map((text) => text.textContent);
 })"""
 
+# What the keyboard is at, and whether it shows.
+FOCUSED = """() => {
+  const at = document.activeElement, style = getComputedStyle(at);
+  return [at.id || at.getAttribute("href"), style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1];
+}"""
+
 SHIFTS = """() => new Promise((done) => {
   let sum = 0;
   new PerformanceObserver((list) => { for (const entry of list.getEntries()) sum += entry.value; }).observe({ type: "layout-shift", buffered: true });
@@ -121,6 +132,15 @@ def check_policy(url):
         yield f"policy: {policy}"
 
 
+def looks(tab, width):
+    """What must hold of the page whatever it shows."""
+    if (scrolled := tab.evaluate("document.documentElement.scrollWidth")) > width:
+        yield f"it is {scrolled} wide"
+    yield from (f"contrast: {found}" for found in tab.evaluate(CONTRAST, CONTRAST_MIN))
+    yield from (f"without a name: {found}" for found in tab.evaluate(NAMELESS))
+    yield from (f"out of its box: {found!r}" for found in tab.evaluate(SPILT))
+
+
 def check_state(browser, url, name, width, scheme):
     state = page_states.STATES[name]()
     wanted_state, wanted_text = EXPECTED[name]
@@ -130,11 +150,7 @@ def check_state(browser, url, name, width, scheme):
             yield f"the state is {said!r}, not {wanted_state!r}"
         if wanted_text not in tab.inner_text("#person"):
             yield f"{wanted_text!r} is not shown"
-        if (scrolled := tab.evaluate("document.documentElement.scrollWidth")) > width:
-            yield f"it is {scrolled} wide"
-        yield from (f"contrast: {found}" for found in tab.evaluate(CONTRAST, CONTRAST_MIN))
-        yield from (f"without a name: {found}" for found in tab.evaluate(NAMELESS))
-        yield from (f"out of its box: {found!r}" for found in tab.evaluate(SPILT))
+        yield from looks(tab, width)
         shift = tab.evaluate(SHIFTS)
         height = tab.evaluate("document.documentElement.scrollHeight")
         tab.clock.run_for(6_000)
@@ -173,6 +189,19 @@ def check_keyboard(browser, url):
         yield from tab.problems
 
 
+def check_tabs(browser, url):
+    """The tabulator reaches everything that can be used, in the order of the page, and shows where it is."""
+    wanted = ["#main", "hold", "metrics", "status.json", "readyz", "healthz"]
+    with page(browser, url, page_states.busy(), PHONE) as tab:
+        reached = []
+        for _ in wanted:
+            tab.keyboard.press("Tab")
+            reached.append(tab.evaluate(FOCUSED))
+        if [name for name, _ in reached] != wanted:
+            yield f"the tabulator goes {[name for name, _ in reached]}"
+        yield from (f"nobody sees that {name} is chosen" for name, shown in reached if not shown)
+
+
 def check_motion(browser, url):
     moves = "document.getAnimations().filter((one) => one.playState === 'running').length"
     for reduced, wanted in (("no-preference", True), ("reduce", False)):
@@ -199,24 +228,54 @@ def check_real(browser, url):
         yield from tab.problems
 
 
+def check_large(browser, url, files, width):
+    """The real server in front of very many files: its answer stays small and quick, and the page as it should be."""
+    begun = time.monotonic()
+    answer = urllib.request.urlopen(f"{url}/status.json").read()
+    if (took := time.monotonic() - begun) > ANSWER_SECONDS_MAX or len(answer) > ANSWER_BYTES_MAX:
+        yield f"status.json has {len(answer)} bytes and takes {took:.2f} s"
+    with page(browser, url, width=width) as tab:
+        expect(tab.locator("#flow")).to_contain_text("100K files", timeout=LOAD_MS_MAX)
+        expect(tab.locator("#waiting-aside")).to_contain_text("100K files", timeout=LOAD_MS_MAX)
+        if json.loads(answer)["rooms"]["ready"]["files"] < 0.99 * files:  # some are in a batch
+            yield f"the rooms hold {json.loads(answer)['rooms']}"
+        yield from looks(tab, width)
+        yield from tab.problems
+
+
+def given():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--files", type=int)
+    return parser.parse_args()
+
+
 def main():
-    url = sys.argv[1]
-    problems = []
+    arguments = given()
+    url, problems = arguments.url, []
 
     def check(what, found):
         problems.extend(f"{what}: {problem}" for problem in found or ())
 
-    check("status.json", check_shape(url))
-    check("policy", check_policy(url))
-    with chromium() as browser:
+    def check_all(browser):
+        check("status.json", check_shape(url))
+        check("policy", check_policy(url))
         check("real", check_real(browser, url))
         for place, name in enumerate(page_states.STATES):
             for width in WIDTHS:
                 for scheme in ("light", "dark") if name == "broken" else (("light", "dark")[place % 2],):
                     check(f"{name}, {width} px, {scheme}", check_state(browser, url, name, width, scheme))
         check("keyboard", check_keyboard(browser, url))
+        check("tabulator", check_tabs(browser, url))
         check("motion", check_motion(browser, url))
         check("silence", check_silence(browser, url))
+
+    with chromium() as browser:
+        if arguments.files:
+            for width in WIDTHS:
+                check(f"{arguments.files} files, {width} px", check_large(browser, url, arguments.files, width))
+        else:
+            check_all(browser)
     print("\n".join(problems) or "the page is as it should be")
     return 1 if problems else 0
 

@@ -3,9 +3,16 @@
 //! `tests/status_page.py`; here is only the Spoolhouse behind it, which reaches no
 //! Kafka.
 
+#[path = "support/many_files.rs"]
+mod many_files;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+/// What a large spool holds.
+const FILES: u64 = 100_000;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -30,40 +37,76 @@ fn python() -> Command {
     python
 }
 
-#[test]
-fn the_page_is_right_in_every_state_and_width() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut spoolhouse = Command::new(env!("CARGO_BIN_EXE_spoolhouse"))
-        .arg("run")
-        .env("SPOOLHOUSE_KAFKA__BROKERS", "127.0.0.1:1")
-        .env("SPOOLHOUSE_OBSERVE__LISTEN", "127.0.0.1:0")
-        .current_dir(dir.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(spoolhouse.stderr.take().unwrap()).lines();
-    let listens = log.find_map(|line| {
-        let line = line.ok()?;
-        let (_, address) = line.split_once("listen=")?;
-        Some(address.trim().to_owned())
-    });
-    // It must not end for a pipe that nobody reads.
-    let reader = std::thread::spawn(move || log.for_each(drop));
-    let address = listens.expect("it started");
-    let done = python()
-        .arg(repository().join("tests/status_page.py"))
-        .arg(format!("http://{address}"))
-        .output();
-    spoolhouse.kill().unwrap();
-    spoolhouse.wait().unwrap();
-    reader.join().unwrap();
-    let done = done.unwrap();
+/// A Spoolhouse that reaches neither Kafka nor a proxy, in a directory.
+struct Alone {
+    child: Child,
+    address: String,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Alone {
+    fn start(dir: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_spoolhouse"))
+            .arg("run")
+            .env("SPOOLHOUSE_KAFKA__BROKERS", "127.0.0.1:1")
+            .env("SPOOLHOUSE_UPLOAD__URL", "http://127.0.0.1:1/")
+            // A batch takes up only some of very many files.
+            .env("SPOOLHOUSE_UPLOAD__MAX_BODY", "1KiB")
+            .env("SPOOLHOUSE_OBSERVE__LISTEN", "127.0.0.1:0")
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let listens = log.find_map(|line| {
+            let line = line.ok()?;
+            let (_, address) = line.split_once("listen=")?;
+            Some(address.trim().to_owned())
+        });
+        // It must not end for a pipe that nobody reads.
+        let reader = thread::spawn(move || log.for_each(drop));
+        Self {
+            child,
+            address: listens.expect("it started"),
+            reader: Some(reader),
+        }
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = self.reader.take().map(JoinHandle::join);
+    }
+}
+
+/// Has the page looked at as `tests/status_page.py` describes it.
+fn look(arguments: &[&str]) {
+    let script = repository().join("tests/status_page.py");
+    let done = python().arg(script).args(arguments).output().unwrap();
     assert!(
         done.status.success(),
         "{}{}",
         String::from_utf8_lossy(&done.stdout),
         String::from_utf8_lossy(&done.stderr),
     );
+}
+
+#[test]
+fn the_page_is_right_in_every_state_and_width() {
+    let dir = tempfile::tempdir().unwrap();
+    let alone = Alone::start(dir.path());
+    look(&[&format!("http://{}", alone.address)]);
+}
+
+#[test]
+fn the_page_is_right_with_a_hundred_thousand_files_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    many_files::fill(&dir.path().join("spool"), FILES, 0, 1).unwrap();
+    let alone = Alone::start(dir.path());
+    let (url, files) = (format!("http://{}", alone.address), FILES.to_string());
+    look(&[&url, "--files", &files]);
 }

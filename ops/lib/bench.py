@@ -13,11 +13,13 @@ import bench_estimate
 import bench_ingest
 import bench_pace
 import bench_payload
+import bench_roll
 import bench_startup
 import bench_totals
 
 BENCHES = {
     "drain": bench_drain, "estimate": bench_estimate, "ingest": bench_ingest, "pace": bench_pace, "payload": bench_payload,
+    "roll": bench_roll,
     "startup": bench_startup, "totals": bench_totals,
 }
 

@@ -54,7 +54,7 @@ def state(rooms, attempts, past, live=None, **more):
     oldest = [room["oldest_s"] for room in unsent if room["oldest_s"] is not None]
     return {
         "dir": "/var/lib/spoolhouse", "owner": 4242, "bytes": sum(room["bytes"] for room in rooms.values()),
-        "bytes_max": 10 * 2**30, "rooms": rooms,
+        "bytes_max": 10 * 2**30, "free_bytes": 42 * 2**30, "free_bytes_min": 256 * 2**20, "rooms": rooms,
         "slot": {"wait_s": 41.0, "interval_s": SLOT_SECONDS, "body_bytes_max": BODY_BYTES,
                  "full_batch": {"rows": 45_000, "bytes": 1_033_000}},
         "drain": {"rows_per_batch": 45_000, "basis": "achieved", "batches": batches,

@@ -17,14 +17,15 @@ from browser import NoBrowser, chromium, page
 from parts import ROOT
 
 PICTURES = ROOT / "ops/pictures"
-# Name, state, width, colours.
+# Name, state, width, colours, and the heading of the last part that is shown.
 WANTED = [
-    ("status-idle", "idle", 1120, "light"),
-    ("status-busy", "busy", 1120, "light"),
-    ("status-broken", "broken", 1120, "dark"),
-    ("status-phone", "busy", 360, "dark"),
+    ("status-idle", "idle", 1120, "light", "past-title"),
+    ("status-busy", "busy", 1120, "light", "past-title"),
+    ("status-broken", "broken", 1120, "dark", "past-title"),
+    ("status-phone", "busy", 360, "dark", "flow-title"),
 ]
 HEIGHT = 985
+MARGIN = 12
 
 
 @contextlib.contextmanager
@@ -53,10 +54,13 @@ def main():
     given = parser.parse_args()
     PICTURES.mkdir(parents=True, exist_ok=True)
     with contextlib.nullcontext(given.url) if given.url else server() as url, chromium() as browser:
-        for name, state, width, colours in WANTED:
+        for name, state, width, colours, last in WANTED:
             with page(browser, url, page_states.STATES[state](), width, HEIGHT, color_scheme=colours) as tab:
                 path = PICTURES / f"{name}.png"
-                tab.screenshot(path=path, animations="disabled")
+                # Whole parts, so that nothing is cut through.
+                end = tab.locator(f"section[aria-labelledby={last}]").bounding_box()
+                clip = {"x": 0, "y": 0, "width": width, "height": end["y"] + end["height"] + MARGIN}
+                tab.screenshot(path=path, animations="disabled", full_page=True, clip=clip)
                 print(f"{path.relative_to(ROOT)}: {path.stat().st_size} bytes")
                 for problem in tab.problems:
                     print(f"{name}: {problem}", file=sys.stderr)

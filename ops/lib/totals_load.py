@@ -26,7 +26,7 @@ SLOT_SECONDS = 62.5  # of the stock proxy
 SAMPLE_BATCHES = 100  # inserted without view or projections, to compare
 MERGE_SECONDS_MAX = 120
 KEYS = "minute, resource_id, response_status, cache_status, remote_addr"
-# What the uploader sends (README.md), as far as it concerns an INSERT ... SELECT.
+# What the uploader sends (sql/inserts.md), as far as it concerns an INSERT ... SELECT.
 UPLOAD = ("async_insert=0, deduplicate_blocks_in_dependent_materialized_views=1, max_insert_threads=1, "
           "max_insert_block_size=100000000, min_insert_block_size_bytes=0, min_insert_block_size_rows=100000000")
 # What the totals would be without projections, and the usual other way to keep sums.

@@ -1,8 +1,12 @@
 //! `spoolhouse status`: what waits, when the next slot is, how long the backlog
 //! takes, and what needs a person. Looks at the files and changes nothing; takes
-//! no lock and needs no daemon.
+//! no lock and needs no daemon. Where one runs it is asked for what the files
+//! don't tell: rates, Kafka, the last errors.
 
 mod print;
+mod running;
+mod screen;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,8 +17,11 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use running::Running;
+
 use super::{ConfigFile, Misuse, run};
 use crate::config::Config;
+use crate::spool::census;
 use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::glance::{self, Concern, Sight};
 use crate::spool::layout::{Layout, Room};
@@ -30,13 +37,18 @@ Examples:
   The spool of the configuration in the working directory, also while it runs:
     spoolhouse status
 
+  The same, looked at every second until q or Ctrl-C:
+    spoolhouse status --watch
+
   Seconds until the backlog is gone, for a script:
     spoolhouse status --json | jq .drain.seconds
 
 Time to drain: rows that wait, by the rows that the last full batch took (before
 there was one: that the oldest take when they are packed on trial, which takes a
-second or two), at one batch per slot, if nothing new arrives. Ages are those of the files: since a
-segment was sealed, or a batch frozen.";
+second or two), at one batch per slot, if nothing new arrives. Ages are those of
+the files: since a segment was sealed, or a batch frozen. Rates, the way to Kafka
+and the last errors are what a running process says on `observe.listen`; the time
+until reading pauses goes by how the spool grew within the last hour.";
 
 /// Show what waits, when the next slot is, and how long the backlog takes
 #[derive(Debug, clap::Args)]
@@ -46,7 +58,11 @@ pub struct Args {
     #[command(flatten)]
     pub config: ConfigFile,
 
-    /// Print one JSON object instead
+    /// Show it anew every second, until q or Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+
+    /// Print one JSON object instead; with --watch, one a second
     #[arg(long)]
     pub json: bool,
 }
@@ -66,7 +82,7 @@ pub(super) struct Slot {
     pub full_batch: Option<Achieved>,
 }
 
-/// What `--json` prints.
+/// What the files say.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
     dir: PathBuf,
@@ -74,6 +90,12 @@ pub(super) struct Status {
     owner: Option<u32>,
     pub bytes: u64,
     bytes_max: u64,
+    /// Free space of the spool's disk; `None` if the disk does not tell.
+    free_bytes: Option<u64>,
+    /// Free space below which reading pauses.
+    free_bytes_min: u64,
+    /// Seconds since the oldest file that waits for ClickHouse was written.
+    oldest_unsent_s: Option<f64>,
     rooms: BTreeMap<&'static str, Shown>,
     pub slot: Slot,
     /// What keeps every batch from being stored until an operator has acted.
@@ -112,19 +134,31 @@ pub fn run(args: Args) -> Result<()> {
         );
         return Err(Misuse(problem).into());
     }
-    let status = look(config, &layout)
+    if args.watch {
+        return watch::run(config, &layout, args.json);
+    }
+    let report = look(config, &layout)
         .with_context(|| format!("can't read the spool {}", layout.root().display()))?;
-    let mut stdout = io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut stdout, &status)?;
+        let mut stdout = io::stdout().lock();
+        serde_json::to_writer(&mut stdout, &report)?;
         writeln!(stdout)?;
     } else {
-        print::status(&mut stdout, &status)?;
+        print::report(&mut anstream::stdout().lock(), &report)?;
     }
     Ok(())
 }
 
-fn look(config: &Config, layout: &Layout) -> io::Result<Status> {
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    status: Status,
+    /// What the process says that owns the spool.
+    running: Running,
+}
+
+fn look(config: &Config, layout: &Layout) -> io::Result<Report> {
     let bar = progress();
     let sights = glance::rooms(layout, &mut |seen, total| {
         bar.set_length(total);
@@ -132,7 +166,21 @@ fn look(config: &Config, layout: &Layout) -> io::Result<Status> {
     })?;
     bar.finish_and_clear();
     let rehearse = |bytes_max| rehearse(config, layout, bytes_max);
-    Status::of(config, layout, &sights, glance::owner(layout)?, rehearse)
+    Report::of(config, layout, &sights, rehearse)
+}
+
+impl Report {
+    fn of(
+        config: &Config,
+        layout: &Layout,
+        sights: &BTreeMap<Room, Sight>,
+        rehearse: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
+    ) -> io::Result<Self> {
+        let owner = glance::owner(layout)?;
+        let status = Status::of(config, layout, sights, owner, rehearse)?;
+        let running = Running::ask(config.observe.listen, owner, status.room_bytes());
+        Ok(Self { status, running })
+    }
 }
 
 impl Status {
@@ -174,6 +222,9 @@ impl Status {
             owner,
             bytes: sights.values().map(|sight| sight.bytes).sum(),
             bytes_max: config.spool.max_bytes,
+            free_bytes: LocalDisk.free_bytes(layout.root()).ok(),
+            free_bytes_min: run::headroom(config).free_bytes_floor(),
+            oldest_unsent_s: census::oldest_unsent(sights, now).map(|age| age.as_secs_f64()),
             rooms: sights
                 .iter()
                 .map(|(room, sight)| (room.name(), Shown::of(sight, now)))
@@ -182,6 +233,14 @@ impl Status {
             refusal,
             drain,
             concerns: glance::concerns(layout, CONCERNS_MAX)?,
+        })
+    }
+
+    /// How much the spool may still grow before reading pauses.
+    fn room_bytes(&self) -> u64 {
+        let budget = self.bytes_max.saturating_sub(self.bytes);
+        self.free_bytes.map_or(budget, |free| {
+            budget.min(free.saturating_sub(self.free_bytes_min))
         })
     }
 }

@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use humantime::format_rfc3339_seconds;
 use serde_json::Value;
 
-use super::super::plural;
+use super::super::{plural, printable};
 use crate::spool::fault::Fault;
 use crate::spool::footer::{BatchFooter, Footer, OffsetRange, SegmentFooter, UndecodableFooter};
 use crate::spool::inspect::{Column, Inspection, Sidecar};
@@ -271,15 +271,7 @@ fn fields<'f>(fields: impl IntoIterator<Item = (&'f String, &'f Value)>) -> Stri
 /// One line, whatever is in it: a name that was found in a file must not move
 /// the cursor.
 fn line(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            plain.extend(c.escape_default());
-        } else {
-            plain.push(c);
-        }
-    }
-    writeln!(out, "{plain}")
+    writeln!(out, "{}", printable(text))
 }
 
 #[cfg(test)]

@@ -193,10 +193,6 @@ impl Files {
         }
         self.status
             .insert("next_slot_ms".to_owned(), next_slot_ms.into());
-        let oldest = census::oldest_unsent(&sights, SystemTime::now());
-        let oldest = oldest.map(|age| age.as_secs_f64());
-        self.status
-            .insert("oldest_unsent_s".to_owned(), json!(oldest));
         Ok(())
     }
 }

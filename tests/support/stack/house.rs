@@ -559,6 +559,11 @@ impl House {
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// Where its status server listens.
+    pub fn observe_address(&self) -> String {
+        format!("127.0.0.1:{}", self.observe.get())
+    }
+
     /// What a path of its status server says.
     pub fn observed(&self, path: &str) -> String {
         let (status, text) = self.asked(path);
