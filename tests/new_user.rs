@@ -16,7 +16,6 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 use support::nginx::{Nginx, free_address};
 use support::prometheus::Prometheus;
@@ -246,6 +245,9 @@ fn installs(user: &User) {
         ("PROXY_PORT", stack().proxy.to_string()),
     ];
     let mut shell = user.shell(&line);
+    // With another python3 before it on the path, ops/setup would make its tools
+    // anew: those that the stack is running on.
+    shell.env("PATH", std::env::var_os("PATH").unwrap());
     assert_said(
         &shell.current_dir(root()).envs(ports).output().unwrap(),
         &["kafka", "proxy"],
@@ -264,7 +266,7 @@ fn breaks_the_proxy(user: &User, prometheus: &Prometheus) {
     assert!(found.contains("fate unknown"), "{found}");
     assert_said(
         &user.does("spoolhouse status"),
-        &["what went wrong last", "unknown: 502"],
+        &["what went wrong last", "unknown: status 502"],
     );
 }
 
@@ -305,9 +307,8 @@ fn has_a_batch_refused(user: &User, prometheus: &Prometheus) {
     // What is in it, and that it is whole.
     assert_said(
         &user.does("spoolhouse inspect spool/rejected"),
-        &["batch", "refused"],
+        &["batch", "attempts="],
     );
     assert_said(&user.does("spoolhouse upload"), &["stored"]);
     assert!(files_in(&user.house.spool(), "rejected").is_empty());
-    std::thread::sleep(Duration::from_millis(1));
 }
