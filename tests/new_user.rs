@@ -8,7 +8,6 @@ mod support {
     pub mod prometheus;
     pub mod readme;
     pub mod stack;
-    pub mod validators;
 }
 
 use std::cell::RefCell;
@@ -19,10 +18,10 @@ use std::process::{Child, Command, Output, Stdio};
 
 use support::nginx::{Nginx, free_address};
 use support::prometheus::Prometheus;
+use support::readme;
 use support::stack::by_hand::{assert_exit, said};
 use support::stack::spool_files::files_in;
 use support::stack::{House, root, stack};
-use support::{readme, validators};
 
 /// The proxy's slots: one a second.
 const RATE: &str = "60r/m";
@@ -42,12 +41,26 @@ impl User {
         let house = House::new("new_user", 3);
         let programs = house.dir().join("programs");
         fs::create_dir(&programs).unwrap();
-        // Stands for ClickHouse's own program: the engine is the same.
-        let clickhouse = "#!/bin/sh\nexec python3 -c 'import chdb, sys; \
-                          print(chdb.query(sys.argv[3], \"PrettyCompact\"))' \"$@\"\n";
-        let shim = programs.join("clickhouse");
-        fs::write(&shim, clickhouse).unwrap();
-        fs::set_permissions(&shim, fs::Permissions::from_mode(0o755)).unwrap();
+        // They stand for ClickHouse's and DuckDB's own programs: the engines are the same.
+        let engines = [
+            (
+                "clickhouse",
+                "import chdb, sys; print(chdb.query(sys.argv[3], \"PrettyCompact\"))",
+            ),
+            (
+                "duckdb",
+                "import duckdb, sys; duckdb.sql(sys.argv[2]).show()",
+            ),
+        ];
+        for (name, engine) in engines {
+            let shim = programs.join(name);
+            fs::write(
+                &shim,
+                format!("#!/bin/sh\nexec python3 -c '{engine}' \"$@\"\n"),
+            )
+            .unwrap();
+            fs::set_permissions(&shim, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         Self {
             house,
             proxy: Nginx::start(RATE, &to_clickhouse()),
@@ -63,7 +76,6 @@ impl User {
         let own = [
             &installed,
             &self.programs,
-            &validators::programs(),
             &root().join("target/tools/venv/bin"),
         ]
         .map(|dir| dir.display().to_string());
@@ -159,7 +171,6 @@ fn assert_said(output: &Output, words: &[&str]) {
 
 #[test]
 fn from_nothing_to_a_refused_batch_that_is_stored_by_hand() {
-    drop(validators::validator("duckdb")); // or it is not there
     let user = User::new();
     installs(&user);
 
