@@ -258,11 +258,9 @@ fn what_an_operator_has_to_mend_is_shown_until_it_is_mended() {
         let refusal = seen["refusal"].as_str().unwrap_or_default();
         refusal.contains("nowhere_to_be_found")
     });
-    assert_eq!(
-        house.asked("/readyz").0,
-        200,
-        "it takes records in all the same"
-    );
+    house.wait_until("its readiness: it takes records in all the same", || {
+        house.asked("/readyz").0 == 200
+    });
     assert_eq!(house.stop(), Some(0));
     house.upload_settings = "interval = \"100ms\"";
     house.start();
