@@ -291,7 +291,7 @@ fn looks_into_files(user: &User) {
         &["segment", "offsets", "remote_addr"],
     );
     assert_said(&user.does("duckdb -c"), &["response_status"]);
-    assert_said(&user.does("python3 -c"), &["remote_addr"]);
+    assert_said(&user.does("python3 -c"), &["timestamp", "count"]);
     assert_said(&user.does("clickhouse local"), &["remote_addr", ".X"]);
 }
 

@@ -162,6 +162,9 @@ fn assert_status_of_a_running_one(house: &House) {
         status.args(more).env("SPOOLHOUSE_OBSERVE__LISTEN", address);
         String::from_utf8(status.output().unwrap().stdout).unwrap()
     };
+    house.wait_until("a look at it after the last seal", || {
+        status(house)["live"]["unsealed_s"] == 0.0
+    });
     let address = house.observe_address();
     let said: Value = serde_json::from_str(&ask(&address, &["--json"])).unwrap();
     assert_eq!(waiting(&said), 600);

@@ -1,11 +1,8 @@
 //! What does a person see who sits at a terminal? A tmux is driven key by key:
-//! `status --watch`, the countdown of `upload`, colours, and a terminal that is
-//! afterwards as it was.
+//! `status --watch`, colours, and a terminal that is afterwards as it was.
 
 mod support {
     pub mod copied;
-    pub mod nginx;
-    pub mod stack;
     pub mod terminal;
 }
 
@@ -13,11 +10,6 @@ use std::fs;
 use std::path::Path;
 
 use support::copied::golden_spool;
-use support::nginx::Nginx;
-use support::stack::by_hand::house_with_segments;
-use support::stack::rows::rows;
-use support::stack::spool_files::files_in;
-use support::stack::stack;
 use support::terminal::{PROMPT, Terminal};
 
 const SPOOLHOUSE: &str = env!("CARGO_BIN_EXE_spoolhouse");
@@ -141,60 +133,4 @@ fn without_a_terminal_the_pages_follow_each_other_and_json_has_a_line_each() {
     terminal.wait_until("two objects", |screen| {
         screen.lines().any(|line| line == "2 objects")
     });
-}
-
-/// The seconds of a countdown, and how many lines show one.
-fn countdown(screen: &str) -> (Option<u32>, usize) {
-    let mut seconds = None;
-    let mut lines = 0;
-    for line in screen.lines() {
-        if let Some((_, after)) = line.split_once("; goes in ") {
-            lines += 1;
-            seconds = after
-                .trim_end()
-                .strip_suffix('s')
-                .and_then(|count| count.parse().ok());
-        }
-    }
-    (seconds, lines)
-}
-
-#[test]
-fn an_upload_by_hand_counts_down_to_its_slot_on_one_line() {
-    let all = rows(71, 600);
-    let mut house = house_with_segments("terminal_upload", &[&all[..300], &all[300..]]);
-    let location = format!("proxy_pass http://127.0.0.1:{};", stack().clickhouse);
-    let proxy = Nginx::start("10r/m", &location);
-    house.upload_url = proxy.url();
-    house.upload_settings = "interval = \"6s\"";
-    let segments = files_in(&house.spool(), "ready");
-    let [first, .., last] = segments.as_slice() else {
-        panic!("not two segments: {segments:?}");
-    };
-    drop(house.other_command("upload")); // writes its configuration
-    let terminal = Terminal::open(LARGE, house.dir(), &[]);
-    // The first goes at once, so that the other one waits for the next slot.
-    let upload = format!("{SPOOLHOUSE} upload --config by-hand.toml");
-    let (first, last) = (first.display(), last.display());
-    terminal.type_line(&format!(
-        "{upload} {first} && {upload} {last} && echo all-\"went\"-well"
-    ));
-    let mut seen = Vec::new();
-    terminal.wait_until("the end", |screen| {
-        let (seconds, lines) = countdown(screen);
-        assert!(lines <= 1, "{screen}");
-        if let Some(seconds) = seconds.filter(|seconds| seen.last() != Some(seconds)) {
-            seen.push(seconds);
-        }
-        screen.lines().any(|line| line == "all-went-well")
-    });
-    assert!(seen.len() >= 3, "{seen:?}");
-    assert!(seen.iter().max() >= Some(&4), "{seen:?}");
-    let down = seen.windows(2).filter(|pair| pair[1] < pair[0]).count();
-    assert!(down >= 2, "{seen:?}");
-    let screen = terminal.screen();
-    assert!(
-        screen.contains("stored") && !screen.contains("goes in"),
-        "{screen}"
-    );
 }
