@@ -1,8 +1,11 @@
 //! What does a person see who sits at a terminal? A tmux is driven key by key:
-//! `status --watch`, colours, and a terminal that is afterwards as it was.
+//! `status --watch`, the countdown of `upload`, colours, and a terminal that is
+//! afterwards as it was.
 
 mod support {
     pub mod copied;
+    pub mod nginx;
+    pub mod stack;
     pub mod terminal;
 }
 
@@ -10,6 +13,11 @@ use std::fs;
 use std::path::Path;
 
 use support::copied::golden_spool;
+use support::nginx::Nginx;
+use support::stack::by_hand::house_with_segments;
+use support::stack::rows::rows;
+use support::stack::spool_files::files_in;
+use support::stack::stack;
 use support::terminal::{PROMPT, Terminal};
 
 const SPOOLHOUSE: &str = env!("CARGO_BIN_EXE_spoolhouse");
@@ -133,4 +141,55 @@ fn without_a_terminal_the_pages_follow_each_other_and_json_has_a_line_each() {
     terminal.wait_until("two objects", |screen| {
         screen.lines().any(|line| line == "2 objects")
     });
+}
+
+/// The seconds of a countdown, and how many lines show one.
+fn countdown(screen: &str) -> (Option<u32>, usize) {
+    let mut counts = screen
+        .lines()
+        .filter_map(|line| line.split_once(" goes in ")?.1.split_once("s: "))
+        .map(|(count, _)| count.parse().ok());
+    let last = counts.next_back().flatten();
+    (last, usize::from(last.is_some()) + counts.count())
+}
+
+#[test]
+fn an_upload_by_hand_counts_down_to_its_slot_on_one_line() {
+    let all = rows(71, 600);
+    let mut house = house_with_segments("terminal_upload", &[&all[..300], &all[300..]]);
+    let location = format!("proxy_pass http://127.0.0.1:{};", stack().clickhouse);
+    let proxy = Nginx::start("10r/m", &location);
+    house.upload_url = proxy.url();
+    house.upload_settings = "interval = \"6s\"";
+    let segments = files_in(&house.spool(), "ready");
+    let [first, .., last] = segments.as_slice() else {
+        panic!("not two segments: {segments:?}");
+    };
+    drop(house.other_command("upload")); // writes its configuration
+    // As narrow as terminals usually are.
+    let terminal = Terminal::open((80, 24), house.dir(), &[]);
+    // The first goes at once, so that the other one waits for the next slot.
+    let upload = format!("{SPOOLHOUSE} upload --config by-hand.toml");
+    let (first, last) = (first.display(), last.display());
+    terminal.type_line(&format!(
+        "{upload} {first} && {upload} {last} && echo all-\"went\"-well"
+    ));
+    let mut seen = Vec::new();
+    terminal.wait_until("the end", |screen| {
+        let (seconds, lines) = countdown(screen);
+        assert!(lines <= 1, "{screen}");
+        if let Some(seconds) = seconds.filter(|seconds| seen.last() != Some(seconds)) {
+            seen.push(seconds);
+        }
+        screen.lines().any(|line| line == "all-went-well")
+    });
+    assert!(seen.len() >= 3, "{seen:?}");
+    assert!(seen.iter().max() >= Some(&4), "{seen:?}");
+    let down = seen.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    assert!(down >= 2, "{seen:?}");
+    let screen = terminal.screen();
+    assert!(
+        screen.contains("stored") && !screen.contains("goes in"),
+        "{screen}"
+    );
 }

@@ -6,6 +6,7 @@
 //! it is, and the CPU time of the packing.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use spoolhouse::ingest::window::Window;
 use spoolhouse::spool::batch::recipe::Encoding;
 use spoolhouse::spool::effort::Effort;
 use spoolhouse::spool::footer::Source;
-use spoolhouse::spool::outlet::PackOptions;
+use spoolhouse::spool::outlet::{Batch, PackOptions};
 use spoolhouse::spool::{Intake, Outlet, Spool, read, schema};
 
 /// Seconds between two seals.
@@ -40,6 +41,9 @@ struct Args {
     compatible: bool,
     #[arg(long)]
     count: u64,
+    /// Rows that arrive before each look for a batch; all of them by default.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rows_per_slot: Option<u64>,
     #[arg(long)]
     rate: u32,
     #[arg(long)]
@@ -58,7 +62,7 @@ struct Args {
 fn main() {
     let args = Args::parse();
     let spool = Spool::open(&args.dir.join("spool")).expect("a new spool");
-    fill(&args, &Intake::new(spool.clone()));
+    let intake = Intake::new(spool.clone());
     let outlet = Outlet::new(spool);
     let options = PackOptions {
         encoding: match args.compatible {
@@ -68,12 +72,27 @@ fn main() {
         effort: Effort::new(args.pack_effort_ppm, Duration::from_secs(60)),
         ..PackOptions::default()
     };
-    let arrived = arrived(&args);
     let kept = args.dir.join("kept");
     fs::create_dir_all(&kept).expect("a directory");
-    for number in 0.. {
+    let per_slot = args.rows_per_slot.unwrap_or(args.count);
+    for first in (0..args.count).step_by(per_slot as usize) {
+        fill(&args, &intake, first..args.count.min(first + per_slot));
+        let arrived = (first == 0).then(|| arrived(&args));
+        pack(&outlet, &options, &kept, |batch| {
+            if let Some(arrived) = &arrived {
+                let first = arrived.slice(0, batch.footer.rows as usize);
+                write_as_by_default(&first, &args.dir.join("defaults.parquet"));
+            }
+        });
+    }
+}
+
+/// Packs all there is, and tells of each batch.
+fn pack(outlet: &Outlet, options: &PackOptions, kept: &Path, first: impl FnOnce(&Batch)) {
+    let mut first = Some(first);
+    loop {
         let begun = cpu_seconds();
-        let Some(batch) = outlet.next(&options).expect("the disk works") else {
+        let Some(batch) = outlet.next(options).expect("the disk works") else {
             return;
         };
         let seconds = cpu_seconds() - begun;
@@ -87,16 +106,15 @@ fn main() {
             "cpu_seconds": seconds,
         });
         println!("{line}");
-        if number == 0 {
-            let first = arrived.slice(0, batch.footer.rows as usize);
-            write_as_by_default(&first, &args.dir.join("defaults.parquet"));
+        if let Some(first) = first.take() {
+            first(&batch);
         }
         outlet.stored(&batch).expect("the disk works");
     }
 }
 
 /// Seals the traffic as ingest would have.
-fn fill(args: &Args, intake: &Intake) {
+fn fill(args: &Args, intake: &Intake, rows: Range<u64>) {
     let traffic = Traffic {
         profile: args.profile,
         seed: args.seed,
@@ -110,9 +128,9 @@ fn fill(args: &Args, intake: &Intake) {
         topic_id: "bench".to_owned(),
     };
     let per_segment = ROLL_AFTER * u64::from(args.rate);
-    for first in (0..args.count).step_by(per_segment as usize) {
+    for first in rows.clone().step_by(per_segment as usize) {
         let mut window = Window::new().expect("a window");
-        for place in first..args.count.min(first + per_segment) {
+        for place in first..rows.end.min(first + per_segment) {
             let message = traffic.row(place).expect("none is bad").encode();
             let offset = place as i64;
             window

@@ -127,18 +127,19 @@ impl<'w> Waiter<'w> {
         let due = answer.and_then(|answer| answer.due_ms);
         let due = due.map(|due| UNIX_EPOCH + Duration::from_millis(due));
         let left = due.map(|due| due.duration_since(SystemTime::now()).unwrap_or_default());
-        let when = match left {
-            Some(left) if left.is_zero() => "; under way".to_owned(),
-            Some(left) => format!("; goes in {}", seconds(left)),
-            None => String::new(),
-        };
-        if !self.bar.is_hidden() {
-            self.bar.set_message(format!("{name}: {what}{when}"));
-            self.bar.tick();
-            return;
-        }
+        let when = left.map(|left| match left.is_zero() {
+            true => "under way".to_owned(),
+            false => format!("goes in {}", seconds(left)),
+        });
         let said = format!("{name}: {what}");
-        if self.said != said {
+        if !self.bar.is_hidden() {
+            // The countdown first: a terminal is seldom as wide as the names of
+            // two batches, and what is too long loses its end.
+            let line = when.into_iter().chain([said]).collect::<Vec<_>>();
+            self.bar.set_message(line.join(": "));
+            self.bar.tick();
+        } else if self.said != said {
+            let when = when.map(|when| format!("; {when}")).unwrap_or_default();
             eprintln!("{said}{when}");
             self.said = said;
         }
