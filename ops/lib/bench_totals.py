@@ -37,6 +37,7 @@ CHART_MS_GOAL, TOP_ADDRESS_MS_GOAL, MONTH_MS_GOAL, MONTH_TOP_MS_GOAL = 250, 1000
 PRODUCED = "timestamp UInt32, resource_id UInt64, response_status UInt16, cache_status String, remote_addr String"
 # Frequent, middling and rare: the place among the resources and addresses, and a status and cache status.
 VALUES = ((0, 200, "HIT"), (50, 404, "MISS"), (2000, 502, "STALE"))
+SECONDS_MAX = 5  # of the warm runs of one query and value; one is always made
 MINUTES_BEFORE_END = 37  # so that no range ends with a whole day
 
 
@@ -44,7 +45,7 @@ def add_arguments(parser):
     parser.add_argument("--rows", type=int, default=100_000_000, metavar="N", help="of realistic totals [100000000]")
     parser.add_argument("--uniform-rows", type=int, metavar="N", help="of uniform totals [a fifth]")
     parser.add_argument("--compare-rows", type=int, metavar="N", help="of each table side by side [a tenth]")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="warm runs of each query and value [5]")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="warm runs of each query and value, fewer of those that take a second [5]")
     parser.add_argument("--out", type=Path, default=DIR.with_name("bench-totals-report"), metavar="DIR",
                         help="where measured.md and measured.svg go [target/bench-totals-report]")
     parser.add_argument("--keep", action="store_true", help="keep the data, to take other times from it")
@@ -144,8 +145,9 @@ class Bench:
         self.engine.forget()
         cold, warm = self.engine.run(queries[0]), []
         for sql in queries:
-            self.engine.run(sql)  # only warms it up
-            warm += [self.engine.run(sql) for _ in range(self.given.rounds)]
+            first = self.engine.run(sql)  # only warms it up, unless it takes too long to be run again
+            rounds = min(self.given.rounds, int(SECONDS_MAX / first.seconds))
+            warm += [self.engine.run(sql) for _ in range(rounds)] or [first]
         most = max(warm, key=lambda run: run.rows)
         return Times(name, combination, cold.seconds * 1000, tuple(run.seconds * 1000 for run in warm),
                      most.rows, most.bytes, tuple(self.engine.read_from(queries[0])))

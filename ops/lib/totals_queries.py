@@ -18,8 +18,10 @@ BUCKET = {"1h": "toStartOfMinute(minute)", "24h": "toStartOfFiveMinutes(minute)"
 SUMS = "sum(requests) AS r, sum(bytes_sent) AS b"
 HOUR = 3600
 SECONDS = {"1h": HOUR, "24h": 24 * HOUR, "30d": 30 * 24 * HOUR}
-# In the table's own order, in which the rows of a pair lie side by side.
+# Of many days, in the table's own order, in which the rows of a pair lie side by
+# side. With a third key that order is half the truth, and slower than none.
 PAIRS = "SETTINGS optimize_aggregation_in_order = 1, optimize_use_projections = 0"
+PAIRS_AND_MORE = "SETTINGS max_bytes_before_external_group_by = 4000000000, optimize_use_projections = 0"
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,11 @@ class Combination:
         keys = ", ".join(self.groups)
         top = f"ORDER BY r DESC, {keys} LIMIT 10"
         if not (by_day and time_range.name == "30d" and self.has_sums_by_day()):
-            in_order = f" {PAIRS}" if self.ranks_pairs() else ""
+            settings = ""
+            if time_range.name == "30d" and self.ranks_pairs():
+                settings = " " + (PAIRS if len(self.groups) == len(MANY) else PAIRS_AND_MORE)
             return (f"SELECT {keys}, {SUMS} FROM {table} "
-                    f"WHERE {' AND '.join((time_range.minutes(), *conditions))} GROUP BY {keys} {top}{in_order}")
+                    f"WHERE {' AND '.join((time_range.minutes(), *conditions))} GROUP BY {keys} {top}{settings}")
         parts = [f"SELECT {keys}, {SUMS} FROM {table} WHERE {' AND '.join((when, *conditions))} GROUP BY {keys}"
                  for when in time_range.whole_days()]
         return f"SELECT {keys}, sum(r) AS r, sum(b) AS b FROM ({' UNION ALL '.join(parts)}) GROUP BY {keys} {top}"
