@@ -8,10 +8,11 @@ Invariant: a day is marked as loaded only after it is complete; what is found
 without a mark is removed and loaded anew, so that a run can be taken up again.
 """
 
+import json
 import math
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from clickhouse import statements
 from parts import ROOT
@@ -96,9 +97,10 @@ class Load:
             self.say(f"{self.database}: day {number + 1} of {DAYS} in {time.monotonic() - begun:.0f} s")
 
     def batches(self):
-        """The last day, and what it cost; None if it was loaded before."""
+        """The last day, and what it cost; remembered for a run that goes on with it."""
+        remembered = self.engine.dir.with_name(f"{self.database}-cost.json")
         if (DAYS - 1) not in dict(self.missing("totals")):
-            return None
+            return InsertCost(**json.loads(remembered.read_text()))
         midnight = END - DAY_SECONDS
         self.drop(midnight, "http_log", "http_log_totals")
         ask = self.engine.ask
@@ -121,14 +123,16 @@ class Load:
         self.engine.settle(MERGE_SECONDS_MAX)
         after = self.engine.events()
         ask("DROP TABLE staged SYNC")
-        self.mark(midnight, "totals")
         grown = {name: after[name] - before.get(name, 0) for name in after}
         rows, kept, parts = self.engine.rows(
             "SELECT sumIf(rows, table = 'http_log'), sum(bytes_on_disk), count() FROM system.parts WHERE active AND database = currentDatabase() "
             f"AND table IN ('http_log', 'http_log_totals') AND partition = {iso_date(midnight // DAY_SECONDS)}")[0]
-        return InsertCost(
+        cost = InsertCost(
             count, int(rows), *(statistics.median(seconds) * 1000 for seconds in (times, bare, plain)),
             grown["WriteBufferFromFileDescriptorWriteBytes"], int(kept), grown["MergeTotalMilliseconds"] / 1000, int(parts))
+        remembered.write_text(json.dumps(asdict(cost)))
+        self.mark(midnight, "totals")
+        return cost
 
     def insert(self, table, midnight, count):
         """So many batches of the staged day; seconds of each insert."""

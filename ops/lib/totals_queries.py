@@ -4,7 +4,8 @@ Job: each dimension is left alone, filtered by or grouped by: 81 combinations.
 One that groups by resource or address is a top ten, the others a chart over
 time. Written as sql/004_queries.sql shows it.
 Invariant: the same text asks the totals, the raw log and a summing table; only
-the table's name differs, and `by_day` for tables without sums by day.
+the table's name differs, and `by_day`: the dimensions that have sums by day worth
+asking, which are at most half as many as the rows.
 """
 
 import datetime
@@ -21,6 +22,8 @@ SECONDS = {"1h": HOUR, "24h": 24 * HOUR, "30d": 30 * 24 * HOUR}
 # Of many days, in the table's own order, in which the rows of a pair lie side by
 # side. With a third key that order is half the truth, and slower than none.
 PAIRS = "SETTINGS optimize_aggregation_in_order = 1, optimize_use_projections = 0"
+# Of many days, where sums by day are no fewer than rows: plain columns are read faster.
+ROWS = "SETTINGS optimize_use_projections = 0"
 PAIRS_AND_MORE = "SETTINGS max_bytes_before_external_group_by = 4000000000, optimize_use_projections = 0"
 
 
@@ -70,7 +73,7 @@ class Combination:
         """Whether it groups by resource and address, of which there are as many pairs as nothing else."""
         return all(dimension in self.groups for dimension in MANY)
 
-    def sql(self, time_range, values, table="http_log_totals", by_day=True):
+    def sql(self, time_range, values, table="http_log_totals", by_day=MANY):
         """`values`: what to filter each dimension by."""
         conditions = [f"{dimension} = {values[dimension]!r}" for dimension in self.filters]
         if not self.is_top():
@@ -80,10 +83,12 @@ class Combination:
                     f"WHERE {' AND '.join((time_range.minutes(), *conditions))} GROUP BY {keys} ORDER BY {keys}")
         keys = ", ".join(self.groups)
         top = f"ORDER BY r DESC, {keys} LIMIT 10"
-        if not (by_day and time_range.name == "30d" and self.has_sums_by_day()):
+        if not (time_range.name == "30d" and self.has_sums_by_day() and set(by_day) & set(self.groups)):
             settings = ""
             if time_range.name == "30d" and self.ranks_pairs():
                 settings = " " + (PAIRS if len(self.groups) == len(MANY) else PAIRS_AND_MORE)
+            elif time_range.name == "30d" and self.has_sums_by_day():
+                settings = " " + ROWS
             return (f"SELECT {keys}, {SUMS} FROM {table} "
                     f"WHERE {' AND '.join((time_range.minutes(), *conditions))} GROUP BY {keys} {top}{settings}")
         parts = [f"SELECT {keys}, {SUMS} FROM {table} WHERE {' AND '.join((when, *conditions))} GROUP BY {keys}"
@@ -103,9 +108,9 @@ def combinations():
         yield Combination(*(tuple(d for d, use in zip(DIMENSIONS, uses) if use == wanted) for wanted in ("filter", "group")))
 
 
-def chart_of_top(dimension, time_range, table="http_log_totals"):
+def chart_of_top(dimension, time_range, by_day):
     """The ten of this dimension that had most requests, over time: what a panel of the top ten asks."""
-    ranking = Combination((), (dimension,)).sql(time_range, {}, table)
-    return (f"SELECT {BUCKET[time_range.name]} AS t, {dimension}, {SUMS} FROM {table} "
+    ranking = Combination((), (dimension,)).sql(time_range, {}, by_day=by_day)
+    return (f"SELECT {BUCKET[time_range.name]} AS t, {dimension}, {SUMS} FROM http_log_totals "
             f"WHERE {time_range.minutes()} AND {dimension} IN (SELECT {dimension} FROM ({ranking})) "
             f"GROUP BY t, {dimension} ORDER BY t, {dimension}")

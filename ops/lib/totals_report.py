@@ -104,8 +104,6 @@ def sizes(found, per):
 def cost(month):
     """One paragraph on what the batches of the last day cost."""
     found = month["cost"]
-    if found is None:
-        return "(The last day was loaded by a run before this one, which did not end.)"
     return (
         f"The last day came in {found.batches} batches of 62.5 s, {found.rows / found.batches:,.0f} records each on "
         f"average. An insert took {found.milliseconds:.0f} ms (median); {found.bare_milliseconds:.0f} ms into a log "
