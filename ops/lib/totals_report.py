@@ -97,6 +97,8 @@ def sizes(found, per):
     """`found` as totals_load.sizes gives it; `per` is the number of rows that bytes are shared among."""
     lines = ["| table or projection | rows | bytes per row of its own | per row of totals |", "|---|---:|---:|---:|"]
     for name, (rows, size) in found.items():
+        if name == "loaded":  # the bench's own
+            continue
         lines.append(f"| {name} | {rows:,} | {size / max(rows, 1):.2f} | {size / per:.2f} |")
     return "\n".join(lines)
 
@@ -110,7 +112,7 @@ def cost(month):
         f"without a view, {found.plain_milliseconds:.0f} ms with totals that have no projections. With all merges "
         f"{found.written_bytes / 1e6:,.0f} MB were written for the {found.kept_bytes / 1e6:,.0f} MB that log and totals "
         f"take in the end, {found.written_bytes / found.kept_bytes:.1f} times as much, and merging took "
-        f"{found.merge_seconds:.0f} s. The day was asked as it then lay there, in {found.parts} parts of log and totals.")
+        f"{found.merge_seconds:.0f} s. Log and totals then lay in {found.parts} parts.")
 
 
 def document(months, compared, agreed, command):
@@ -139,7 +141,8 @@ def document(months, compared, agreed, command):
 TERMS = (
     "Down: how resource and address are used; across: status and cache status. `=` filters by one value, `by` groups. "
     "A query that groups by resource or address gives the ten with most requests, any other a point per minute, "
-    "five minutes or hour. Over 30 days a top ten asks the whole days by `day` and both ends by `minute`. Warm: files in "
+    "five minutes or hour. Over 30 days a top ten asks the whole days by `day` and both ends by `minute`, or all by "
+    "`minute` where the sums by day are more than half as many as the rows. Warm: files in "
     "the kernel's cache, but every row read anew; filters take a frequent, a middling and a rare value in turns. Cold: "
     "the engine's caches and the kernel's emptied.")
 
