@@ -56,7 +56,7 @@ class House:
         settings = dataclasses.replace(bench.settings, dir=self.dir, proxy_port=self.port + 1)
         self.proxy = PARTS["proxy"](settings)
         self.owner, self.config = Daemon("spoolhouse", self.dir), self.dir / "spoolhouse.toml"
-        self.spool, self.oldest, self.files, self.row_bytes = spool, 0.0, 0.0, None
+        self.spool, self.oldest, self.files, self.row_bytes, self.rows_per_file = spool, 0.0, 0.0, 0.0, 0.0
 
     def start(self):
         if up([self.proxy]):
@@ -89,16 +89,16 @@ class House:
         except OSError:  # not yet
             return {}
         self.oldest = max(self.oldest, seen.get("spoolhouse_unsealed_age_seconds", 0.0))
+        rows, size, files = (sum(seen.get(f'spoolhouse_room_{what}{{room="{room}"}}', 0) for room in ("sealed", "ready"))
+                             for what in ("rows", "bytes", "files"))
+        if rows:
+            self.row_bytes, self.rows_per_file = size / rows, rows / files
         return seen
 
     def note(self):
-        """Notes what segments look like right now, and how old records were that were stored."""
+        """Notes how many files there were, and how old records were that were stored."""
         seen, status = self.metrics(), json.loads(self.get("/status.json"))
         self.files = seen["spoolhouse_segments_sealed_total"]
-        ready = [status["rooms"][room] for room in ("sealed", "ready")]
-        rows, files = (sum(room[key] for room in ready) for key in ("rows", "files"))
-        if rows:
-            self.row_bytes, self.rows_per_file = sum(room["bytes"] for room in ready) / rows, rows / files
         # The first goes at once, with what a moment brought.
         stored = [one["latency"] for one in status["attempts"] if one["outcome"] == "stored"][1:]
         self.latency = statistics.median(one["median_s"] for one in stored) if stored else None
@@ -120,7 +120,7 @@ class House:
 class Bench(Trial):
     def __init__(self, given):
         settings = dataclasses.replace(Settings.from_environment(), retention_ms=RETENTION_MS, proxy_body="")
-        traffic = Traffic(rate=given.rate, count=given.rate * given.seconds, seed=6)
+        traffic = Traffic(rate=given.rate, count=given.rate * given.seconds, seed=6, start=None)
         super().__init__(DIR, traffic, settings, RELEASE)
         self.given, self.houses, self.result, self.sent_before = given, [], None, 0
 
@@ -129,7 +129,7 @@ class Bench(Trial):
         steady = self.measure([House(self, f"after-{roll}", place, roll_after=roll) for place, roll in enumerate(ROLL_AFTER)])
         after = [{
             "roll_after": house.spool["roll_after"], "oldest_unsynced_s": round(house.oldest, 1),
-            "files_per_hour": round(house.files * 3600 / self.given.seconds), "bytes_per_row": round(house.row_bytes or 0, 1),
+            "files_per_hour": round(house.files * 3600 / self.given.seconds), "bytes_per_row": round(house.row_bytes, 1),
             "latency_median_s": house.latency and round(house.latency, 1),
             "latency_most_s": house.latency_most and round(house.latency_most, 1), "peak_mib": round(house.peak_mib),
         } for house in steady]
@@ -139,7 +139,7 @@ class Bench(Trial):
                               for place, roll in enumerate(ROLL_BYTES)])
         large = [{
             "roll_bytes": house.spool["roll_bytes"], "rows_per_file": round(house.rows_per_file),
-            "bytes_per_row": round(house.row_bytes or 0, 1), "peak_mib": round(house.peak_mib),
+            "bytes_per_row": round(house.row_bytes, 1), "peak_mib": round(house.peak_mib),
         } for house in burst]
         self.show(large)
         self.result = {"rate": self.given.rate, "seconds": self.given.seconds, "roll_after": after, "roll_bytes": large}

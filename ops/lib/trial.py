@@ -47,6 +47,7 @@ class Traffic:
     seed: int
     bad_percent: float = 0.0
     profile: str = "uniform"
+    start: str | None = START  # None: the moment of the start, for latencies
 
 
 def toml(sections):
@@ -114,8 +115,8 @@ class Trial:
         return [
             self.binary, "produce", "--brokers", f"127.0.0.1:{self.settings.kafka_port}", "--topic", TOPIC,
             "--rate", str(traffic.rate), "--count", str(traffic.count if count is None else count),
-            "--seed", str(traffic.seed), "--start", START, "--bad-percent", str(traffic.bad_percent),
-            "--profile", traffic.profile, *more,
+            "--seed", str(traffic.seed), "--bad-percent", str(traffic.bad_percent),
+            "--profile", traffic.profile, *(["--start", traffic.start] if traffic.start else []), *more,
         ]
 
     def start_owner(self, **environment):
