@@ -8,6 +8,7 @@ use anstream::{AutoStream, ColorChoice};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::commands::progress::LogLines;
 use crate::commands::{self, Misuse};
 use crate::config::ConfigError;
 
@@ -188,7 +189,7 @@ fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(stderr);
+        .with_writer(|| LogLines);
     match format {
         LogFormat::Text => lines.with_ansi(is_coloured()).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

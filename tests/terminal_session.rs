@@ -14,9 +14,8 @@ use std::path::Path;
 
 use support::copied::golden_spool;
 use support::nginx::Nginx;
-use support::stack::by_hand::house_with_segments;
+use support::stack::by_hand::{house_with_segments, last_in};
 use support::stack::rows::rows;
-use support::stack::spool_files::files_in;
 use support::stack::stack;
 use support::terminal::{PROMPT, Terminal};
 
@@ -161,18 +160,13 @@ fn an_upload_by_hand_counts_down_to_its_slot_on_one_line() {
     let proxy = Nginx::start("10r/m", &location);
     house.upload_url = proxy.url();
     house.upload_settings = "interval = \"6s\"";
-    let segments = files_in(&house.spool(), "ready");
-    let [first, .., last] = segments.as_slice() else {
-        panic!("not two segments: {segments:?}");
-    };
     drop(house.other_command("upload")); // writes its configuration
     // As narrow as terminals usually are.
     let terminal = Terminal::open((80, 24), house.dir(), &[]);
-    // The first goes at once, so that the other one waits for the next slot.
-    let upload = format!("{SPOOLHOUSE} upload --config by-hand.toml");
-    let (first, last) = (first.display(), last.display());
+    // What may be stored goes first and at once, so that this one waits for a slot.
+    let segment = last_in(&house, "ready");
     terminal.type_line(&format!(
-        "{upload} {first} && {upload} {last} && echo all-\"went\"-well"
+        "{SPOOLHOUSE} upload --config by-hand.toml {segment} && echo all-\"went\"-well"
     ));
     let mut seen = Vec::new();
     terminal.wait_until("the end", |screen| {

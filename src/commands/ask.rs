@@ -7,9 +7,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use indicatif::ProgressBar;
-
-use super::{run, status};
+use super::{progress, run, status};
 use crate::config::Loaded;
 use crate::spool::disk::lock::OwnerLock;
 use crate::spool::disk::{self, LocalDisk};
@@ -196,7 +194,7 @@ impl<T> Asker<'_, T> {
 
     /// Waits for the slot, with a countdown on stderr if that is a terminal.
     async fn wait(&mut self) {
-        let bar = ProgressBar::new_spinner();
+        let bar = progress::spinner("{spinner} {msg}");
         loop {
             let left = self.pacer.wait(SystemTime::now());
             if left.is_zero() {

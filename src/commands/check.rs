@@ -10,11 +10,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use indicatif::ProgressBar;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{ConfigFile, kafka_options, plural, status};
+use super::{ConfigFile, kafka_options, plural, progress, status};
 use crate::config::{Loaded, Shown};
 use crate::ingest::survey;
 use crate::spool::disk::LocalDisk;
@@ -147,7 +146,7 @@ fn look(loaded: &Loaded, ask_proxy: bool) -> Vec<Finding> {
 /// Does something that may take a while, with a spinner on stderr if that is a
 /// terminal.
 fn busy<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
-    let bar = ProgressBar::new_spinner().with_message(what);
+    let bar = progress::spinner("{spinner} {msg}").with_message(what);
     bar.enable_steady_tick(TURN);
     let done = work();
     bar.finish_and_clear();

@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod man;
 pub mod positions;
 pub mod produce;
+pub(crate) mod progress;
 pub mod replay_undecodable;
 pub mod run;
 pub mod status;

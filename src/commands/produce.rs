@@ -20,12 +20,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::delivery::Delivery;
 use self::traffic::{Profile, Row, Traffic, UNPACED_STEP_MILLI};
+use super::progress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -157,7 +157,10 @@ pub fn produce(args: &Args) -> Result<Summary> {
         true => None,
         false => Some(Delivery::connect(&args.brokers, &args.topic)?),
     };
-    let progress = progress(args.count);
+    let progress = progress::bar(
+        args.count,
+        "{bar:30} {human_pos} of {human_len}, {per_sec}, {eta} left",
+    );
     let stop = stop_signal()?;
     let mut summary = Summary::default();
     let started = Instant::now();
@@ -289,16 +292,6 @@ impl<'p> Expect<'p> {
             .flush()
             .with_context(|| format!("can't write {}", self.path.display()))
     }
-}
-
-/// A bar on stderr if that is a terminal, else nothing.
-fn progress(count: u64) -> ProgressBar {
-    let bar = ProgressBar::new(count);
-    let style = "{bar:30} {human_pos} of {human_len}, {per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// A flag that SIGINT and SIGTERM set: what was sent by then is flushed and counted.

@@ -3,9 +3,8 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{ConfigFile, open_spool, plural};
+use super::{ConfigFile, open_spool, plural, progress};
 use crate::config::Loaded;
 use crate::ingest::redecode::{Counts, count, redecode};
 use crate::spool::disk::LocalDisk;
@@ -117,11 +116,8 @@ fn look(loaded: &Loaded) -> Result<Done> {
 
 /// The sources, one after the other, with a bar on stderr if that is a terminal.
 fn each(sources: &[Source]) -> impl Iterator<Item = &Source> {
-    let bar = ProgressBar::new(sources.iter().map(|source| source.bytes).sum());
     let style = "{bar:30} {binary_bytes} of {binary_total_bytes}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
+    let bar = progress::bar(sources.iter().map(|source| source.bytes).sum(), style);
     let end = bar.clone();
     sources
         .iter()

@@ -14,12 +14,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use running::Running;
 
-use super::{ConfigFile, Misuse, run};
+use super::{ConfigFile, Misuse, progress, run};
 use crate::config::Config;
 use crate::spool::census;
 use crate::spool::disk::{Disk, LocalDisk};
@@ -159,7 +158,7 @@ struct Report {
 }
 
 fn look(config: &Config, layout: &Layout) -> io::Result<Report> {
-    let bar = progress();
+    let bar = progress::bar(0, "{bar:30} {pos} of {len} files, {eta} left");
     let sights = glance::rooms(layout, &mut |seen, total| {
         bar.set_length(total);
         bar.set_position(seen);
@@ -289,13 +288,4 @@ fn expected(config: &Config, saved: Option<Saved>) -> Slot {
         body_bytes_max: pacer.body_bytes_max(),
         full_batch,
     }
-}
-
-/// A bar on stderr if that is a terminal, else nothing.
-fn progress() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} files, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{ConfigFile, Misuse, plural};
+use super::{ConfigFile, Misuse, plural, progress};
 use crate::ingest::anonymize::mask;
 use crate::spool::disk::LocalDisk;
 use crate::spool::layout::{Layout, Room};
@@ -70,7 +69,10 @@ pub fn run(args: Args) -> Result<()> {
         let problem = format!("{} is no spool: none of its parts is there", dir.display());
         return Err(Misuse(problem).into());
     }
-    let bar = progress();
+    let bar = progress::bar(
+        0,
+        "{bar:30} {binary_bytes} of {binary_total_bytes}, {eta} left",
+    );
     let options = Options {
         is_masked: &|address| mask(address.as_bytes()).as_str() == address,
         progress: &mut |read, total| {
@@ -96,16 +98,6 @@ pub fn run(args: Args) -> Result<()> {
             plural(faults as u64, "fault")
         ),
     }
-}
-
-/// A bar on stderr if that is a terminal, else nothing.
-fn progress() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    let style = "{bar:30} {binary_bytes} of {binary_total_bytes}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// The object that `--json` prints.

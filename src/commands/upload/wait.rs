@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::super::progress;
 use crate::spool::disk::LocalDisk;
 use crate::spool::glance;
 use crate::spool::inbox::{self, Answer};
@@ -51,16 +52,12 @@ pub(super) struct Waiter<'w> {
 
 impl<'w> Waiter<'w> {
     pub fn new(layout: &'w Layout, owner: Option<String>, sending: Option<Sending>) -> Self {
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
-            bar.set_style(style);
-        }
         let now = Instant::now();
         Self {
             layout,
             owner,
             sending,
-            bar,
+            bar: progress::spinner("{spinner} {wide_msg}"),
             said: String::new(),
             owner_seen: now,
             owner_looked: now,
