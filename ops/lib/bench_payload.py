@@ -110,6 +110,7 @@ class Bench:
             (f"compatible at most {COMPATIBLE_GOAL} B/row", compatible.bytes_per_row <= COMPATIBLE_GOAL),
             (f"every batch but the last at least {FULL:.0%} full ({least:.1%})", least >= FULL),
             (f"packing at most {CPU_GOAL:.0%} of a core at {self.given.rate} rows a second ({share:.1%})", share <= CPU_GOAL),
+            (f"packing at most {CPU_GOAL:.0%} of a core with a backlog ({backlog:.1%})", backlog <= CPU_GOAL),
         )
         for goal, met in goals:
             print(f"{goal}: {'met' if met else 'MISSED'}")

@@ -220,7 +220,7 @@ KINDS = {"chart": "filters and groups", "address": "top by address", "top": "top
 WORST = {
     ("1h", "chart"): CHART_MS_GOAL, ("1h", "address"): TOP_ADDRESS_MS_GOAL,
     ("24h", "chart"): CHART_MS_GOAL, ("24h", "address"): TOP_ADDRESS_MS_GOAL,
-    ("30d", "chart"): MONTH_MS_GOAL, ("30d", "top"): MONTH_TOP_MS_GOAL, ("30d", "more"): None, ("30d", "pairs"): None,
+    ("30d", "chart"): MONTH_MS_GOAL, ("30d", "top"): MONTH_TOP_MS_GOAL, ("30d", "more"): MONTH_TOP_MS_GOAL, ("30d", "pairs"): None,
 }
 
 
