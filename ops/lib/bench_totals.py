@@ -164,7 +164,7 @@ class Bench:
             for combination in kinds:
                 answers, medians = {}, {}
                 for source in SOURCES:
-                    sql = combination.sql(time_range, values, source, by_day=MANY if source == "http_log_totals" else ())
+                    sql = combination.sql(time_range, values, source, by_day=MANY if source == "http_log_totals" else None)
                     runs = [self.engine.run(sql) for _ in range(4)]
                     answers[source] = runs[0].answer
                     medians[source] = statistics.median(run.seconds * 1000 for run in runs[1:])

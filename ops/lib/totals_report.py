@@ -142,7 +142,8 @@ TERMS = (
     "Down: how resource and address are used; across: status and cache status. `=` filters by one value, `by` groups. "
     "A query that groups by resource or address gives the ten with most requests, any other a point per minute, "
     "five minutes or hour. Over 30 days a top ten asks the whole days by `day` and both ends by `minute`, or all by "
-    "`minute` where the sums by day are more than half as many as the rows. Warm: files in "
+    "`minute` where the sums by day are more than half as many as the rows; then, and of pairs of resource and address, "
+    "one of several groups ranks their hashes and names the first. Warm: files in "
     "the kernel's cache, but every row read anew; filters take a frequent, a middling and a rare value in turns. Cold: "
     "the engine's caches and the kernel's emptied.")
 
