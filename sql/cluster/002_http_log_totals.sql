@@ -52,7 +52,7 @@ SETTINGS
     replicated_deduplication_window = {deduplication_window:UInt64},
     replicated_deduplication_window_seconds = {deduplication_seconds:UInt64},
     ttl_only_drop_parts = 1,
-    default_compression_codec = 'ZSTD(1)',
+    default_compression_codec = 'LZ4HC(3)',
     lightweight_mutation_projection_mode = 'rebuild';
 
 -- The one name that charts ask: every shard sums its own rows, from its own
