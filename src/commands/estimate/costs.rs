@@ -37,12 +37,12 @@ pub(super) struct Cost {
 #[rustfmt::skip]
 pub(super) const COSTS: [(Part, Cost); 7] = [
     (Part::Log, cost([10.131, 9.359, 1.315, 1.148, 0.021, 1.199, 11.129])), // off by -0.3% to +0.2%
-    (Part::Totals, cost([6.143, 9.344, 0.232, 0.000, 4.713, 0.000, 0.739])), // off by -2.0% to +2.4%
-    (Part::ByAddress, cost([6.779, 4.397, 1.929, 1.721, 1.090, 2.499, 0.000])), // off by -0.1% to +0.1%
-    (Part::WithoutAddress, cost([6.541, 6.422, 1.262, 0.000, 1.117, 1.204, 0.000])), // off by -1.4% to +1.4%
-    (Part::StatusAndCache, cost([6.034, 8.027, 0.000, 0.000, 0.000, 0.000, 0.000])), // off by -2.7% to +3.4%
-    (Part::AddressByDay, cost([6.683, 6.725, 0.000, 0.000, 1.856, 2.609, 0.000])), // off by -2.6% to +1.5%
-    (Part::ResourceByDay, cost([5.988, 4.606, 0.000, 0.000, 2.731, 1.057, 0.000])), // off by -0.8% to +1.6%
+    (Part::Totals, cost([6.136, 9.322, 0.238, 0.000, 4.696, 0.000, 0.769])), // off by -2.0% to +2.4%
+    (Part::ByAddress, cost([8.076, 9.179, 2.133, 2.135, 1.385, 2.838, 0.000])), // off by -0.2% to +0.2%
+    (Part::WithoutAddress, cost([8.678, 14.428, 0.306, 0.000, 1.085, 1.295, 0.000])), // off by -2.0% to +1.8%
+    (Part::StatusAndCache, cost([8.161, 11.497, 0.000, 0.000, 0.000, 0.000, 0.000])), // off by -3.8% to +3.9%
+    (Part::AddressByDay, cost([8.966, 10.357, 0.000, 0.000, 3.729, 2.281, 0.000])), // off by -2.0% to +2.7%
+    (Part::ResourceByDay, cost([8.312, 8.314, 0.000, 0.000, 4.925, 1.432, 0.000])), // off by -1.1% to +0.8%
 ];
 
 const fn cost(bytes: [f64; 7]) -> Cost {
