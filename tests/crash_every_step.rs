@@ -10,7 +10,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -301,41 +300,6 @@ fn a_batch_that_is_being_split_is_never_taken_for_one_that_may_be_stored() {
         }
     }
     assert!(cut_short > 0, "no crash cut the split short");
-}
-
-/// A rename, the sync of where it went, the sync of where it came from.
-const STEPS_OF_A_MOVE: usize = 3;
-
-/// Each tells an error that happened from one that did not by chance.
-const ERRORS: u64 = 6;
-
-#[test]
-fn a_committed_segment_whose_move_failed_survives_a_power_cut_during_the_next_seal() {
-    for step in 0..STEPS_OF_A_MOVE {
-        for error in 0..ERRORS {
-            let disk = SimDisk::new();
-            let (world, photos) = photographed(World::new(&[(0, 60)], BODY_MAX), &disk);
-            let mut driver = Driver::start(&disk, &world).unwrap();
-            driver.take_up().unwrap();
-            driver.take_in(0, 6);
-            driver.seal().unwrap();
-            driver.commit(Commit::Acknowledged);
-            disk.fail(step, 1, ErrorKind::Other, error);
-            driver.hand_over().unwrap_err();
-            // It is tried again later; the next window is full first.
-            driver.take_in(0, 6);
-            photos.lock().unwrap().clear();
-            driver.seal().unwrap();
-            for (moment, world) in photos.lock().unwrap().iter() {
-                for seed in 0..POWER_CUTS * POWER_CUTS {
-                    let world = Arc::new(Mutex::new(world.clone()));
-                    recover(&moment.power_cut(seed), &world).unwrap_or_else(|told| {
-                        panic!("step {step}, error {error}, cut at {}: {told}", moment.op)
-                    });
-                }
-            }
-        }
-    }
 }
 
 #[test]

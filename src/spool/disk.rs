@@ -7,6 +7,7 @@
 //! written so that doing it again is right. Nothing here decides what to keep.
 
 pub mod lock;
+pub mod moves;
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};

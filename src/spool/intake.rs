@@ -29,8 +29,6 @@ pub struct Intake {
     /// Undecodable messages of an abandoned segment may still be there, under
     /// the number that the next one gets.
     orphaned: Arc<AtomicBool>,
-    /// A move out of `sealed/` failed, and may have happened all the same.
-    half_moved: Arc<AtomicBool>,
     keeper: Arc<Mutex<Keeper>>,
 }
 
@@ -61,7 +59,6 @@ impl Intake {
         Self {
             spool,
             orphaned: Arc::default(),
-            half_moved: Arc::default(),
             keeper: Arc::new(Mutex::new(keeper)),
         }
     }
@@ -102,7 +99,6 @@ impl Intake {
     /// # Errors
     /// The disk's; the call may be repeated until it succeeds.
     pub fn seal(&self, segment: &Finished) -> io::Result<()> {
-        self.settle_moves()?;
         let footer = &segment.footer;
         if self.orphaned.load(Ordering::Relaxed) {
             self.remove_orphan(footer.segment)?;
@@ -254,7 +250,6 @@ impl Intake {
     /// # Errors
     /// The disk's. A file that can't be read as a segment is set aside.
     pub fn sealed(&self) -> io::Result<Vec<SegmentFooter>> {
-        self.settle_moves()?;
         let dir = self.spool.layout().room(Room::Sealed);
         self.spool.disk().sync_dir(&dir)?;
         let mut footers = Vec::new();
@@ -272,7 +267,7 @@ impl Intake {
                 // Not ours to judge: the next start finishes the replay.
                 Ok(footer) if footer.replayed_from.is_some() => {}
                 Ok(footer) => footers.push(footer),
-                Err(fault) => self.set_aside(&entry.name, &fault)?,
+                Err(fault) => self.spool.set_aside(Room::Sealed, &entry.name, &fault)?,
             }
         }
         footers.sort_by_key(|footer| footer.segment);
@@ -291,7 +286,6 @@ impl Intake {
     /// # Errors
     /// The disk's; the call may be repeated until it succeeds.
     pub fn ready(&self, segment: &SegmentFooter) -> io::Result<()> {
-        self.settle_moves()?;
         let name = Name::segment(segment.segment).to_string();
         let sealed = self.spool.layout().file(Room::Sealed, &name);
         if segment.rows == 0 {
@@ -306,7 +300,7 @@ impl Intake {
         match moved {
             // A move that failed late, and the outlet has packed it since.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            done => self.moved(done)?,
+            done => done?,
         }
         self.spool.inner.arrivals.notify_one();
         Ok(())
@@ -318,32 +312,8 @@ impl Intake {
     /// # Errors
     /// The disk's.
     pub fn doubt(&self, segment: &SegmentFooter, fault: &Fault) -> io::Result<()> {
-        self.settle_moves()?;
-        self.set_aside(&Name::segment(segment.segment).to_string(), fault)
-    }
-
-    fn set_aside(&self, name: &str, fault: &Fault) -> io::Result<()> {
-        self.moved(self.spool.set_aside(Room::Sealed, name, fault))
-    }
-
-    fn moved(&self, done: io::Result<()>) -> io::Result<()> {
-        if done.is_err() {
-            self.half_moved.store(true, Ordering::Relaxed);
-        }
-        done
-    }
-
-    /// Where a file may have gone to is synced before `sealed/` is again: a power cut
-    /// could lose one that is durably gone from there and not durably here.
-    fn settle_moves(&self) -> io::Result<()> {
-        if self.half_moved.load(Ordering::Relaxed) {
-            for room in [Room::Doubtful, Room::Ready] {
-                let dir = self.spool.layout().room(room);
-                self.spool.disk().sync_dir(&dir)?;
-            }
-            self.half_moved.store(false, Ordering::Relaxed);
-        }
-        Ok(())
+        let name = Name::segment(segment.segment).to_string();
+        self.spool.set_aside(Room::Sealed, &name, fault)
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::disk::lock::{LockError, OwnerLock};
+use super::disk::moves::SafeMoves;
 use super::disk::{self, Disk, Entry, LocalDisk};
 use super::fault::Fault;
 use super::footer;
@@ -121,6 +122,7 @@ impl Spool {
         lock: Option<OwnerLock>,
         new_id: Uuid,
     ) -> Result<Self, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(SafeMoves::on(disk));
         create_dirs(&*disk, &layout)?;
         let written = read_state(&*disk, &layout)?;
         let mut state = written.clone().unwrap_or_else(|| State::new(new_id));
