@@ -372,7 +372,13 @@ impl Driver {
             }
             Fate::Remove => self.outlet.stored(batch)?,
             Fate::Split => self.outlet.split(batch, bytes_max as u64)?,
-            Fate::Reject(_) => self.outlet.reject(batch, &Rejection::default())?,
+            Fate::Reject(_) => {
+                let why = Rejection {
+                    attempts: post.history.attempts,
+                    ..Rejection::default()
+                };
+                self.outlet.reject(batch, &why)?;
+            }
             Fate::Doubt(fault) => self.outlet.doubt(batch, &fault)?,
         }
         Ok(())
