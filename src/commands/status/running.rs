@@ -143,10 +143,8 @@ fn fetch(address: SocketAddr) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
     stream.set_write_timeout(Some(ANSWER_MAX))?;
-    write!(
-        stream,
-        "GET /status.json?since={since} HTTP/1.0\r\nHost: {address}\r\n\r\n"
-    )?;
+    let request = format!("GET /status.json?since={since} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     let end = b"\r\n\r\n";
@@ -341,9 +339,16 @@ mod tests {
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let length = stream.read(&mut request).unwrap();
-            assert!(request[..length].starts_with(b"GET /status.json?since="));
+            // All of it, in however many pieces: what is left unread when the connection
+            // closes would tear the answer.
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut piece = [0; 1024];
+                let length = stream.read(&mut piece).unwrap();
+                assert!(length > 0, "{request:?}");
+                request.extend_from_slice(&piece[..length]);
+            }
+            assert!(request.starts_with(b"GET /status.json?since="));
             stream.write_all(answer.as_bytes()).unwrap();
         });
         address
