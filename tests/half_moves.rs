@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -55,16 +55,25 @@ impl Case {
         self.driver.seal().unwrap();
     }
 
-    /// Every operation from here on is photographed.
-    fn watch(&self) {
+    /// Does what moves a file while the disk fails as `arm` has it; whether that was
+    /// noticed. Every operation after it is photographed.
+    fn half_way<T>(
+        &mut self,
+        arm: &dyn Fn(&SimDisk),
+        act: impl FnOnce(&mut Driver) -> io::Result<T>,
+    ) -> bool {
+        arm(&self.disk);
+        let done = act(&mut self.driver);
+        self.disk.heal();
         let (world, photos) = (self.world.clone(), self.photos.clone());
         self.disk.watch(move |moment| {
             let world = world.lock().unwrap().clone();
             photos.lock().unwrap().push((moment, world));
         });
+        done.is_err()
     }
 
-    /// Cuts the power at each operation since [`Case::watch`], and after the last: the
+    /// Cuts the power at each operation since [`Case::half_way`], and after the last: the
     /// account must balance, and `whole` hold of what is left.
     fn cut(self, whole: impl Fn(&SimDisk) -> bool) {
         let mut photos = std::mem::take(&mut *self.photos.lock().unwrap());
@@ -104,14 +113,11 @@ fn of_a_committed_segment_before_the_next_seal() {
     each(|mut case, arm| {
         case.seal(6);
         case.driver.commit(Commit::Acknowledged);
-        arm(&case.disk);
-        let moved = case.driver.hand_over();
-        case.disk.heal();
-        case.watch();
+        let failed = case.half_way(arm, |driver| driver.hand_over());
         // It is tried again in a second; the next window is full first.
         case.seal(6);
         case.cut(|_| true);
-        moved.is_err()
+        failed
     });
 }
 
@@ -122,13 +128,10 @@ fn of_a_segment_in_doubt_before_the_outlet_looks_for_work() {
         case.driver.lose_assignment();
         // Somebody else committed past where it begins, not to where it ends.
         case.world.lock().unwrap().consume_elsewhere(0, 3);
-        arm(&case.disk);
-        let moved = case.driver.take_up();
-        case.disk.heal();
-        case.watch();
+        let failed = case.half_way(arm, |driver| driver.take_up());
         let _ = case.driver.find();
         case.cut(|_| true);
-        moved.is_err()
+        failed
     });
 }
 
@@ -142,13 +145,10 @@ fn of_a_batch_in_doubt_before_the_outlet_mends_its_rooms() {
         case.driver.post(Answer::UnknownNotStored).unwrap();
         let bytes = case.driver.bytes_to_post().unwrap();
         case.world.lock().unwrap().body_bytes_max = bytes - 150;
-        arm(&case.disk);
-        let moved = case.driver.post(Answer::Stored);
-        case.disk.heal();
-        case.watch();
+        let failed = case.half_way(arm, |driver| driver.post(Answer::Stored));
         let _ = case.driver.find();
         case.cut(|_| true);
-        moved.is_err()
+        failed
     });
 }
 
@@ -159,10 +159,7 @@ fn of_a_file_that_is_no_segment_before_the_next_one_is_made_ready() {
     each(|mut case, arm| {
         case.disk
             .plant(&Path::new(SPOOL).join("ready").join(name), foreign.clone());
-        arm(&case.disk);
-        let moved = case.driver.find();
-        case.disk.heal();
-        case.watch();
+        let failed = case.half_way(arm, |driver| driver.find());
         case.seal(6);
         case.driver.commit(Commit::Acknowledged);
         case.driver.hand_over().unwrap();
@@ -170,6 +167,6 @@ fn of_a_file_that_is_no_segment_before_the_next_one_is_made_ready() {
             let files = disk.files(Path::new(SPOOL));
             files.values().any(|bytes| *bytes == foreign)
         });
-        moved.is_err()
+        failed
     });
 }

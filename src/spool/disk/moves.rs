@@ -122,15 +122,24 @@ impl Disk for SafeMoves {
 mod tests {
     use super::*;
     use std::io::ErrorKind;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Duration;
 
     /// Notes which directories are synced, and fails as it is told.
     #[derive(Debug, Default)]
     struct Told {
         synced: Mutex<Vec<String>>,
+        /// Syncs take their time, and moves are noted among them.
+        is_slow: AtomicBool,
         failing: Mutex<BTreeMap<&'static str, ErrorKind>>,
     }
 
     impl Told {
+        fn note(&self, what: &str) {
+            self.synced.lock().unwrap().push(what.to_owned());
+        }
+
         fn fails(&self, path: &Path) -> io::Result<()> {
             let failing = self.failing.lock().unwrap();
             match failing.get(path.to_str().unwrap()) {
@@ -142,10 +151,19 @@ mod tests {
 
     #[rustfmt::skip]
     impl Disk for Told {
-        fn rename(&self, _: &Path, to: &Path) -> io::Result<()> { self.fails(to) }
+        fn rename(&self, _: &Path, to: &Path) -> io::Result<()> {
+            if self.is_slow.load(Ordering::Relaxed) {
+                self.note("moved");
+            }
+            self.fails(to)
+        }
         fn sync_dir(&self, path: &Path) -> io::Result<()> {
             self.fails(path)?;
-            self.synced.lock().unwrap().push(path.display().to_string());
+            if self.is_slow.load(Ordering::Relaxed) {
+                self.note("begun");
+                thread::sleep(Duration::from_millis(100));
+            }
+            self.note(&path.display().to_string());
             Ok(())
         }
         fn write(&self, _: &Path, _: &[u8], _: Access) -> io::Result<()> { Ok(()) }
@@ -227,6 +245,23 @@ mod tests {
         case.rename("a/1", "b/1").unwrap();
         case.fail("b", ErrorKind::NotFound);
         assert_eq!(case.sync("a"), ["a"]);
+    }
+
+    #[test]
+    fn no_file_leaves_a_directory_that_is_being_synced() {
+        let case = Case::new();
+        case.told.is_slow.store(true, Ordering::Relaxed);
+        thread::scope(|threads| {
+            threads.spawn(|| case.disk.sync_dir(Path::new("a")));
+            while case.told.synced.lock().unwrap().is_empty() {
+                thread::yield_now();
+            }
+            case.rename("a/1", "b/1").unwrap();
+        });
+        assert_eq!(
+            *case.told.synced.lock().unwrap(),
+            ["begun", "a", "moved"].map(str::to_owned)
+        );
     }
 
     #[test]
