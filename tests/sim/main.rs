@@ -1,0 +1,3 @@
+//! The production loops in a simulated world: seeded, in virtual time, one actor at a time.
+
+mod scheduler;
