@@ -30,7 +30,7 @@ use rand_chacha::rand_core::Rng;
 use coroutine::Fiber;
 use trace::Trace;
 
-pub use future::{block_on, wake_at};
+pub use future::{block_on, sleep_until, wake_at};
 pub use run::{Failure, Report, Settings, run, simulate};
 
 /// Who is killed together: the actors of one Spoolhouse process. [`WORLD`] never is.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::{wait_for_or, with};
+use super::{now, wait_for_or, with};
 
 struct Flag(AtomicBool);
 
@@ -37,6 +37,18 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 pub fn wake_at(time: Duration) {
     let sooner = with(|sim| sim.running().and_then(|actor| actor.deadline)).flatten();
     set_deadline(Some(sooner.map_or(time, |sooner| sooner.min(time))));
+}
+
+/// Ends at this time: for futures under [`block_on`].
+pub async fn sleep_until(time: Duration) {
+    std::future::poll_fn(|_| match now() >= time {
+        true => Poll::Ready(()),
+        false => {
+            wake_at(time);
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 fn set_deadline(deadline: Option<Duration>) {
