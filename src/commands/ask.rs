@@ -91,11 +91,10 @@ pub(super) fn ask<T>(
         },
         question,
     };
-    let tls = options.target.url.scheme() == "https";
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    match (Transport::new(options.transport.clone(), tls), runtime) {
+    match (run::transport(&loaded.config), runtime) {
         (Ok(transport), Ok(runtime)) => runtime.block_on(asker.ask(&options, &transport)),
         (Err(error), _) => asker.seen.answer = Err(failed(&error.to_string())),
         (_, Err(error)) => asker.seen.answer = Err(failed(&error.to_string())),
