@@ -9,11 +9,14 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod estimate;
 pub mod failpoint;
 pub mod ingest;
 pub mod observe;
+pub mod preflight;
 pub mod pulse;
 pub mod spool;
+pub mod traffic;
 pub mod upload;
 
 /// Readers and builders of the wire contract, generated from `schema/http_log.capnp`.

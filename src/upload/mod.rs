@@ -15,6 +15,7 @@ pub mod forecast;
 pub mod inquire;
 pub mod latency;
 pub mod pacer;
+pub mod query;
 pub mod request;
 pub mod send;
 pub mod settings;
