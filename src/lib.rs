@@ -6,14 +6,22 @@
 //! out of it. The spool knows neither Kafka's client nor HTTP.
 #![warn(missing_docs)]
 
+pub mod blocking;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod estimate;
 pub mod failpoint;
 pub mod ingest;
 pub mod observe;
+pub mod preflight;
 pub mod pulse;
 pub mod spool;
+<<<<<<< HEAD
+pub mod time;
+=======
+pub mod traffic;
+>>>>>>> f4e43868f09afe9a56755608ec1f1ab35ee54864
 pub mod upload;
 
 /// Readers and builders of the wire contract, generated from `schema/http_log.capnp`.
