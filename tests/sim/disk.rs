@@ -268,6 +268,10 @@ impl Disk for LifeDisk {
         self.change(Op::SyncDir(path.into()))
     }
 
+    fn let_others_run(&self) -> bool {
+        scheduler::let_others_run()
+    }
+
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
         touch_lightly();
         Ok(self.inner().free.unwrap_or(u64::MAX))

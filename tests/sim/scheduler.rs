@@ -373,17 +373,20 @@ pub fn one_in(n: u64) -> bool {
     with(|sim| once_in(&mut sim.draws, n)).unwrap_or(false)
 }
 
-/// Lets somebody else have a turn, in later virtual time if need be.
-pub fn let_others_run() {
-    if is_acting() {
-        let since = with(|sim| {
-            sim.count_step();
-            sim.progress
-        });
-        pause(State::Yielding {
-            since: since.unwrap_or_default(),
-        });
+/// Lets somebody else have a turn, in later virtual time if need be; whether there is a
+/// simulation.
+pub fn let_others_run() -> bool {
+    if !is_acting() {
+        return false;
     }
+    let since = with(|sim| {
+        sim.count_step();
+        sim.progress
+    });
+    pause(State::Yielding {
+        since: since.unwrap_or_default(),
+    });
+    true
 }
 
 /// Starts an actor. It gets its first turn when the seed says so.
