@@ -260,7 +260,7 @@ fn real_records_are_masked_and_what_is_none_stays_with_todays_reason() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path()).unwrap();
     let intake = Intake::new(spool.clone());
-    let traffic = spoolhouse::commands::produce::traffic::Traffic {
+    let traffic = spoolhouse::traffic::Traffic {
         profile: Default::default(),
         seed: 1,
         start_milli: 1_700_000_000_000,

@@ -1,7 +1,7 @@
 //! `spoolhouse positions`: where every partition is read next, and moving that
 //! place on purpose.
 
-mod show;
+mod print;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -98,7 +98,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     if targets.is_empty() {
         let answer = look(&loaded)?;
-        return show::positions(&mut io::stdout().lock(), &answer, args.json);
+        return print::positions(&mut io::stdout().lock(), &answer, args.json);
     }
     if args.dry_run {
         let answer = look(&loaded)?;
@@ -108,7 +108,7 @@ pub fn run(args: Args) -> Result<()> {
         let spool = answer.spool.unwrap_or_default();
         let (source, standings) = answer.kafka.map_err(anyhow::Error::msg)?;
         let resets = plan(&source, &standings, &targets, spool, &sealed)?;
-        return show::resets(&mut io::stdout().lock(), &resets, args.json, false);
+        return print::resets(&mut io::stdout().lock(), &resets, args.json, false);
     }
     reset(&loaded, &targets, &args)
 }
@@ -166,13 +166,13 @@ fn reset(loaded: &Loaded, targets: &BTreeMap<i32, Target>, args: &Args) -> Resul
     let sealed = intake.sealed()?;
     let resets = plan(&source, &standings, targets, spool.id(), &sealed)?;
     if asks {
-        show::resets(&mut io::stderr().lock(), &resets, false, false)?;
+        print::resets(&mut io::stderr().lock(), &resets, false, false)?;
         if !confirmed()? {
             anyhow::bail!("not confirmed; nothing was changed");
         }
     }
     carry_out(loaded, &intake, &source, &resets, spool.id())?;
-    show::resets(&mut io::stdout().lock(), &resets, args.json, true)
+    print::resets(&mut io::stdout().lock(), &resets, args.json, true)
 }
 
 fn plan(

@@ -6,7 +6,7 @@
 //! taken in is sealed and committed. A second signal ends the process at once;
 //! that is safe as well, since a start repairs whatever a crash leaves.
 
-mod watch;
+mod publish_status;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use watch::Watched;
+use publish_status::Watched;
 
 use super::{ConfigFile, kafka_options, open_spool};
 use crate::config::{Config, Loaded};
@@ -119,7 +119,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
         sending: sending.view.clone(),
         board: board.clone(),
     };
-    tokio::spawn(watch::run(watched, stop.clone()));
+    tokio::spawn(publish_status::run(watched, stop.clone()));
     let mut observing = tokio::spawn(observe::serve(listener, metrics, board, stop.clone()));
     let mut uploading = tokio::spawn(send::run(
         sending,
@@ -142,7 +142,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
             consume::run(options, &consumer, intake, Arc::new(SystemClock), &stop)
         }
     });
-    watch::tell_manager(&[NotifyState::Ready]);
+    publish_status::tell_manager(&[NotifyState::Ready]);
 
     let mut ingest_ended = None;
     let trouble = tokio::select! {
@@ -154,7 +154,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
         ended = &mut uploading => Some(failure("upload", ended.map(Ok::<(), Infallible>))),
         ended = &mut observing => Some(failure("the status server", ended)),
     };
-    watch::tell_manager(&[NotifyState::Stopping]);
+    publish_status::tell_manager(&[NotifyState::Stopping]);
     tracing::info!("stopping: sealing and committing what was taken in");
     stop.cancel();
     let leave = async {
@@ -216,7 +216,7 @@ async fn tidy_undecodable(intake: Intake, stop: CancellationToken) {
 }
 
 /// What the spool may take.
-pub(super) fn headroom(config: &Config) -> Headroom {
+pub(crate) fn headroom(config: &Config) -> Headroom {
     Headroom {
         spool_bytes_max: config.spool.max_bytes,
         free_bytes_min: config.spool.min_free,
@@ -229,7 +229,7 @@ pub(super) fn headroom(config: &Config) -> Headroom {
 }
 
 /// What the send loop is asked to do.
-pub(super) fn upload_options(config: &Config) -> send::Options {
+pub(crate) fn upload_options(config: &Config) -> send::Options {
     let upload = &config.upload;
     send::Options {
         target: request::Target {

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::super::progress;
+use crate::commands::terminal::progress_bar;
 use crate::spool::disk::LocalDisk;
 use crate::spool::glance;
 use crate::spool::inbox::{self, Answer};
@@ -56,7 +56,7 @@ impl<'w> Waiter<'w> {
             layout,
             owner,
             sending,
-            bar: progress::spinner("{spinner} {wide_msg}"),
+            bar: progress_bar::spinner("{spinner} {wide_msg}"),
             said: String::new(),
             owner_seen: now,
             owner_looked: now,
