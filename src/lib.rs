@@ -17,11 +17,8 @@ pub mod observe;
 pub mod preflight;
 pub mod pulse;
 pub mod spool;
-<<<<<<< HEAD
 pub mod time;
-=======
 pub mod traffic;
->>>>>>> f4e43868f09afe9a56755608ec1f1ab35ee54864
 pub mod upload;
 
 /// Readers and builders of the wire contract, generated from `schema/http_log.capnp`.
