@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::terminal::progress_bar;
 use super::{ConfigFile, kafka_options, plural, status};
 use crate::config::{Loaded, Shown};
-use crate::ingest::survey;
+use crate::ingest::topic_report;
 use crate::preflight::findings::{self, Finding, Level};
 use crate::preflight::proxy;
 use crate::spool::disk::LocalDisk;
@@ -132,7 +132,7 @@ fn look(loaded: &Loaded, ask_proxy: bool) -> Vec<Finding> {
     let spool = state.as_ref().map_or(Uuid::nil(), |state| state.spool);
     let own = |source: &Source, partition| state.as_ref()?.position(source, partition);
     let options = kafka_options(config, spool);
-    let topic = busy("asking Kafka", || survey::survey(options, own));
+    let topic = busy("asking Kafka", || topic_report::survey(options, own));
     found.extend(findings::topic(&topic, loaded, spool));
     let learned = status::slot(config, &layout).body_bytes_max;
     found.extend(findings::learned(learned, loaded));

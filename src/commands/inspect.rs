@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::plural;
-use crate::ingest::anonymize::mask;
+use crate::ingest::decode::anonymize::mask;
 use crate::spool::inspect::{self, Inspection, Options};
 
 /// Rows that may be asked for: they are in memory.

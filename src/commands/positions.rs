@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{ConfigFile, Misuse, kafka_options, open_spool};
 use crate::config::Loaded;
+use crate::ingest::assignment::positions::{self, Reset, Standing, Target};
 use crate::ingest::broker::BrokerError;
 use crate::ingest::kafka::Consumer;
-use crate::ingest::positions::{self, Reset, Standing, Target};
 use crate::spool::Intake;
 use crate::spool::disk::LocalDisk;
 use crate::spool::footer::{SegmentFooter, Source};

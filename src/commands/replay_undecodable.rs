@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::terminal::progress_bar;
 use super::{ConfigFile, open_spool, plural};
 use crate::config::Loaded;
-use crate::ingest::redecode::{Counts, count, redecode};
+use crate::ingest::decode::redecode::{Counts, count, redecode};
 use crate::spool::disk::LocalDisk;
 use crate::spool::glance;
 use crate::spool::layout::Layout;

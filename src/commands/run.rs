@@ -23,17 +23,19 @@ use publish_status::Watched;
 use super::{ConfigFile, kafka_options, open_spool};
 use crate::config::{Config, Loaded};
 use crate::failpoint;
-use crate::ingest::headroom::Headroom;
+use crate::ingest::backpressure::Headroom;
 use crate::ingest::kafka::Consumer;
-use crate::ingest::{consume, progress, window};
+use crate::ingest::{run, telemetry, window};
 use crate::observe;
 use crate::observe::board::Board;
 use crate::spool::effort::Effort;
 use crate::spool::undecodable::limits::Limits;
 use crate::spool::{Intake, Outlet};
 use crate::time::SystemClock;
+use crate::upload::slot::pacer;
+use crate::upload::telemetry::View as UploadView;
 use crate::upload::transport::{Transport, TransportError, TransportOptions};
-use crate::upload::{pacer, request, send, settings, view};
+use crate::upload::{request, send, settings};
 
 /// Undecodable messages may take one part in so many of the spool's budget.
 const UNDECODABLE_SHARE: u64 = 4;
@@ -107,7 +109,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let sending = upload_options(config);
-    let reading = progress::View::default();
+    let reading = telemetry::View::default();
     let board = Board::new(vec![
         ("ingest", reading.pulse.clone()),
         ("upload", sending.view.pulse.clone()),
@@ -130,7 +132,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     ));
     let intake = Intake::with_limits(spool.clone(), undecodable_limits(config));
     tokio::spawn(tidy_undecodable(intake.clone(), stop.clone()));
-    let options = consume::Options {
+    let options = run::Options {
         headroom: headroom(config),
         view: reading,
     };
@@ -139,7 +141,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
         let stop = stop.clone();
         move || {
             let consumer = Consumer::subscribe(kafka)?;
-            consume::run(options, &consumer, intake, Arc::new(SystemClock), &stop)
+            run::run(options, &consumer, intake, Arc::new(SystemClock), &stop)
         }
     });
     publish_status::tell_manager(&[NotifyState::Ready]);
@@ -246,12 +248,12 @@ pub(crate) fn upload_options(config: &Config) -> send::Options {
             body_bytes_max: upload.max_body,
         },
         data_attempts_max: upload.data_retries,
-        view: view::View::default(),
+        view: UploadView::default(),
     }
 }
 
 /// The way to the configured proxy.
-pub(super) fn transport(config: &Config) -> Result<Transport, TransportError> {
+pub(crate) fn transport(config: &Config) -> Result<Transport, TransportError> {
     let upload = &config.upload;
     let options = TransportOptions {
         user: upload.user.clone(),

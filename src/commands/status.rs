@@ -25,8 +25,8 @@ use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::glance::{self, Concern, Sight};
 use crate::spool::layout::{Layout, Room};
 use crate::spool::rehearsal::{self, Rehearsed};
-use crate::upload::forecast::{Achieved, Backlog, Basis, Forecast, Saved, forecast};
-use crate::upload::pacer::Pacer;
+use crate::upload::drain_estimate::{Achieved, Backlog, Basis, Forecast, Saved, forecast};
+use crate::upload::slot::pacer::Pacer;
 
 /// Files that need a person are named up to so many.
 const CONCERNS_MAX: usize = 100;

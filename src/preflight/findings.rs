@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::commands::{plural, run};
 use crate::config::{ConfigError, Loaded};
-use crate::ingest::survey::{Survey, Trouble};
+use crate::ingest::topic_report::{Survey, Trouble};
 use crate::spool::probe::{self, Probed};
 
 pub(crate) use server::{learned, proxy};

@@ -4,8 +4,8 @@
 use crate::commands::run;
 use crate::config::Loaded;
 use crate::spool::layout::Layout;
-use crate::upload::inquire::{self, Server};
 use crate::upload::query;
+use crate::upload::query::server_info::{self, Server};
 use crate::upload::settings::Settings;
 
 /// What was seen.
@@ -15,9 +15,9 @@ pub(crate) type Seen = query::Seen<Server>;
 pub(crate) fn ask(loaded: &Loaded, layout: &Layout, owner: Option<u32>) -> Seen {
     let options = run::upload_options(&loaded.config);
     let question = query::Question {
-        statement: inquire::statement(&options.target, &wanted(options.settings)),
+        statement: server_info::statement(&options.target, &wanted(options.settings)),
         bytes: options.pace.body_bytes_max,
-        read: inquire::read,
+        read: server_info::read,
         at_slot: true,
         elsewhere: None,
     };

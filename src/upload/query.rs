@@ -5,6 +5,9 @@
 //! nobody else is: this process owns the spool meanwhile. It speaks of one proxy:
 //! what is asked of another is not noted there.
 
+pub mod server_info;
+pub mod table_sizes;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::commands::terminal::progress_bar;
@@ -13,11 +16,10 @@ use crate::config::Loaded;
 use crate::spool::disk::lock::OwnerLock;
 use crate::spool::disk::{self, LocalDisk};
 use crate::spool::layout::Layout;
-use crate::upload::answer::{Answer, Outcome, Reason};
-use crate::upload::forecast::Saved;
-use crate::upload::inquire;
-use crate::upload::pacer::Pacer;
+use crate::upload::drain_estimate::Saved;
+use crate::upload::outcome::{Answer, Outcome, Reason};
 use crate::upload::send;
+use crate::upload::slot::pacer::Pacer;
 use crate::upload::transport::Transport;
 
 /// The largest body that is tried.
@@ -169,7 +171,7 @@ impl<T> Asker<'_, T> {
         // The server would refuse to look at a statement as long as this one.
         let blanks = format!("max_query_size={}", self.seen.bytes.max(bytesize::MIB) + 1);
         url.set_query(Some(&blanks));
-        let body = inquire::body(&self.question.statement, self.seen.bytes);
+        let body = server_info::body(&self.question.statement, self.seen.bytes);
         let answer = transport.ask(url, body).await;
         self.seen.answer = answer.and_then(|answer| (self.question.read)(&answer));
         let outcome = match &self.seen.answer {

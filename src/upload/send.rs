@@ -10,7 +10,8 @@
 
 mod attempt;
 mod report;
-mod requested;
+pub mod request_queue;
+mod serve_requests;
 
 use std::io;
 use std::sync::Arc;
@@ -19,20 +20,20 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::desk::Desk;
-use super::fate::{Fate, History};
-use super::forecast::{Achieved, Saved};
-use super::pacer::{PaceOptions, Pacer};
+use super::drain_estimate::{Achieved, Saved};
+use super::outcome::disposition::{Fate, History};
 use super::proxy::Proxy;
 use super::request::{self, Request, Target};
 use super::settings::Settings;
-use super::view::View;
+use super::slot::pacer::{PaceOptions, Pacer};
+use super::telemetry::View;
 use crate::blocking::{self, Blocking, Threads};
 use crate::spool::Outlet;
 use crate::spool::batch::recipe::Encoding;
 use crate::spool::effort::Effort;
 use crate::spool::outlet::{Batch, PackOptions};
 use crate::time::{Clock, SystemClock};
+use request_queue::Desk;
 
 /// How long to wait before a failed disk operation is tried again.
 const DISK_RETRY: Duration = Duration::from_secs(1);

@@ -11,9 +11,9 @@ use crate::config;
 use crate::estimate::disk::Part;
 use crate::spool::glance;
 use crate::spool::layout::Layout;
-use crate::upload::answer::{Outcome, Refusal};
+use crate::upload::outcome::{Outcome, Refusal};
 use crate::upload::query;
-use crate::upload::sizes::{self, Sizes, Stored};
+use crate::upload::query::table_sizes::{self, Sizes, Stored};
 
 /// Fewer rows than this say little about many.
 const ROWS_TELLING: u64 = 1_000_000;
@@ -52,9 +52,9 @@ pub(crate) fn ask(url: &str, direct: bool, config: &ConfigFile) -> Result<Live> 
         _ => None,
     };
     let question = query::Question {
-        statement: sizes::statement(&run::upload_options(&loaded.config).target),
+        statement: table_sizes::statement(&run::upload_options(&loaded.config).target),
         bytes: 0,
-        read: sizes::read,
+        read: table_sizes::read,
         at_slot: !direct,
         elsewhere,
     };

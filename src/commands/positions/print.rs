@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::Answer;
 use crate::commands::plural;
-use crate::ingest::handover::Committed;
-use crate::ingest::positions::{Reset, Standing};
+use crate::ingest::assignment::positions::{Reset, Standing};
+use crate::ingest::assignment::resume::Committed;
 
 /// One partition, as `--json` prints it.
 #[derive(Debug, Serialize)]

@@ -22,7 +22,7 @@ use rdkafka::bindings::{
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::bell::Bell;
+use super::wakeup::Bell;
 use crate::ingest::broker;
 
 /// Messages that are taken out at once.

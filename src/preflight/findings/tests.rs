@@ -6,12 +6,12 @@ use std::path::Path;
 use super::server::{learned, proxy};
 use super::*;
 use crate::config;
-use crate::ingest::handover::{Committed, Log, Signature};
-use crate::ingest::positions::Standing;
+use crate::ingest::assignment::positions::Standing;
+use crate::ingest::assignment::resume::{Committed, Log, Signature};
 use crate::preflight::proxy::Seen;
 use crate::spool::footer::Source;
-use crate::upload::answer::{Outcome, Reason, Refusal};
-use crate::upload::inquire::{Server, Table};
+use crate::upload::outcome::{Outcome, Reason, Refusal};
+use crate::upload::query::server_info::{Server, Table};
 use crate::upload::settings::{OF_HTTP, PINNED};
 
 fn loaded(text: &str) -> Loaded {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::pacer::Pace;
+use super::slot::pacer::Pace;
 use crate::spool::packing::BYTES_PER_ROW_FIRST;
 
 /// A batch at least this full tells how many rows a full one takes, in percent.
@@ -123,7 +123,7 @@ pub fn forecast(
 mod tests {
     use super::*;
 
-    use crate::upload::pacer::{PaceOptions, Pacer};
+    use crate::upload::slot::pacer::{PaceOptions, Pacer};
 
     const MIB: u64 = 1 << 20;
     const SLOT: Duration = Duration::from_millis(62_500);
