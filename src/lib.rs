@@ -16,6 +16,7 @@ pub mod observe;
 pub mod preflight;
 pub mod pulse;
 pub mod spool;
+mod text;
 pub mod traffic;
 pub mod upload;
 

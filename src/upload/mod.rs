@@ -14,6 +14,7 @@ pub mod fate;
 pub mod forecast;
 pub mod inquire;
 pub mod latency;
+pub mod pace_file;
 pub mod pacer;
 pub mod query;
 pub mod request;
