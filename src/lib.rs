@@ -6,6 +6,7 @@
 //! out of it. The spool knows neither Kafka's client nor HTTP.
 #![warn(missing_docs)]
 
+pub mod blocking;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod preflight;
 pub mod pulse;
 pub mod spool;
 mod text;
+pub mod time;
 pub mod traffic;
 pub mod upload;
 

@@ -125,6 +125,7 @@ fn look(loaded: &Loaded, asks_proxy: bool) -> Vec<Finding> {
         layout: &layout,
         kafka: &|spool| wiring::kafka_options(config, spool),
         upload: wiring::upload_options(config),
+        transport: &|| wiring::transport(config),
         free_bytes_floor: wiring::headroom(config).free_bytes_floor(),
         body_bytes_learned: status::slot(config, &layout).body_bytes_max,
         asks_proxy,

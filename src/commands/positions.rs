@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::wiring::{kafka_options, open_spool};
 use super::{ConfigFile, Misuse};
 use crate::config::Loaded;
-use crate::ingest::kafka::{Consumer, KafkaError};
+use crate::ingest::broker::BrokerError;
+use crate::ingest::kafka::Consumer;
 use crate::ingest::positions::{self, Reset, Standing, Target};
 use crate::spool::Intake;
 use crate::spool::disk::LocalDisk;
@@ -21,6 +22,7 @@ use crate::spool::footer::{SegmentFooter, Source};
 use crate::spool::glance;
 use crate::spool::layout::Layout;
 use crate::spool::state::State;
+use crate::time::SystemClock;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -135,12 +137,12 @@ fn look(loaded: &Loaded) -> Result<Answer> {
 fn ask(
     loaded: &Loaded,
     own: impl Fn(&Source, i32) -> Option<i64>,
-) -> Result<(Source, BTreeMap<i32, Standing>), KafkaError> {
+) -> Result<(Source, BTreeMap<i32, Standing>), BrokerError> {
     let options = kafka_options(&loaded.config, Uuid::nil());
     positions::ask(&Consumer::inquire(options)?, own)
 }
 
-fn cant_ask(loaded: &Loaded, error: &KafkaError) -> String {
+fn cant_ask(loaded: &Loaded, error: &BrokerError) -> String {
     let kafka = &loaded.config.kafka;
     format!(
         "Kafka ({}) does not tell about {}: {error}",
@@ -197,7 +199,8 @@ fn carry_out(
     spool: Uuid,
 ) -> Result<()> {
     positions::reset(intake, source, resets, SystemTime::now(), |commits| {
-        positions::commit_as_member(kafka_options(&loaded.config, spool), commits)
+        let consumer = Consumer::subscribe(kafka_options(&loaded.config, spool))?;
+        positions::commit_as_member(&consumer, commits, &SystemClock)
     })
     .context(
         "the reset did not go through; each partition is read from its old place or from the new \

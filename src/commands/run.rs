@@ -8,6 +8,8 @@
 
 mod publish_status;
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
@@ -19,13 +21,17 @@ use tokio_util::sync::CancellationToken;
 use publish_status::Watched;
 
 use super::ConfigFile;
-use super::wiring::{ingest_options, open_spool, undecodable_limits, upload_options};
+use super::wiring::{
+    headroom, kafka_options, open_spool, transport, undecodable_limits, upload_options,
+};
 use crate::config::Loaded;
 use crate::failpoint;
+use crate::ingest::kafka::Consumer;
 use crate::ingest::{consume, progress};
 use crate::observe;
 use crate::observe::board::Board;
 use crate::spool::{Intake, Outlet};
+use crate::time::SystemClock;
 use crate::upload::send;
 
 /// How often the age of undecodable messages is looked at.
@@ -111,13 +117,26 @@ async fn daemon(loaded: &Loaded) -> anyhow::Result<()> {
     };
     tokio::spawn(publish_status::run(watched, stop.clone()));
     let mut observing = tokio::spawn(observe::serve(listener, metrics, board, stop.clone()));
-    let mut uploading = tokio::spawn(send::run(sending, Outlet::new(spool.clone()), stop.clone()));
+    let mut uploading = tokio::spawn(send::run(
+        sending,
+        transport(config)?,
+        Outlet::new(spool.clone()),
+        send::Host::default(),
+        stop.clone(),
+    ));
     let intake = Intake::with_limits(spool.clone(), undecodable_limits(config));
     tokio::spawn(tidy_undecodable(intake.clone(), stop.clone()));
-    let options = ingest_options(config, &spool, reading);
+    let options = consume::Options {
+        headroom: headroom(config),
+        view: reading,
+    };
+    let kafka = kafka_options(config, spool.id());
     let mut ingesting = tokio::task::spawn_blocking({
         let stop = stop.clone();
-        move || consume::run(options, intake, &stop)
+        move || {
+            let consumer = Consumer::subscribe(kafka)?;
+            consume::run(options, &consumer, intake, Arc::new(SystemClock), &stop)
+        }
     });
     publish_status::tell_manager(&[NotifyState::Ready]);
 
@@ -128,7 +147,7 @@ async fn daemon(loaded: &Loaded) -> anyhow::Result<()> {
             ingest_ended = Some(());
             Some(failure("ingest", ended))
         }
-        ended = &mut uploading => Some(failure("upload", ended)),
+        ended = &mut uploading => Some(failure("upload", ended.map(Ok::<(), Infallible>))),
         ended = &mut observing => Some(failure("the status server", ended)),
     };
     publish_status::tell_manager(&[NotifyState::Stopping]);

@@ -147,14 +147,16 @@ async fn upload(args: &Args, loaded: &Loaded, layout: &Layout, subjects: &[Subje
         },
     };
     let ids = ask(args, layout, subjects)?;
-    let sending = spool.map(|spool| {
-        let options = wiring::upload_options(&loaded.config);
-        tokio::spawn(send::carry_out_requests(
-            options,
+    let sending = match spool {
+        None => None,
+        Some(spool) => Some(tokio::spawn(send::carry_out_requests(
+            wiring::upload_options(&loaded.config),
+            wiring::transport(&loaded.config)?,
             Outlet::new(spool),
+            send::Host::default(),
             stop.clone(),
-        ))
-    });
+        ))),
+    };
     let mut waiter = Waiter::new(layout, owner, sending);
     let mut not_stored = Vec::new();
     for (place, (subject, id)) in subjects.iter().zip(&ids).enumerate() {

@@ -5,11 +5,12 @@ use uuid::Uuid;
 
 use crate::config::{Config, Loaded};
 use crate::ingest::headroom::Headroom;
-use crate::ingest::{consume, kafka, progress, window};
+use crate::ingest::{kafka, window};
 use crate::spool::Spool;
 use crate::spool::effort::Effort;
 use crate::spool::undecodable::limits::Limits;
-use crate::upload::{pacer, request, send, settings, transport, view};
+use crate::upload::transport::{Transport, TransportError, TransportOptions};
+use crate::upload::{pacer, request, send, settings, view};
 
 /// Undecodable messages may take one part in so many of the spool's budget.
 const UNDECODABLE_SHARE: u64 = 4;
@@ -56,19 +57,6 @@ pub(super) fn undecodable_limits(config: &Config) -> Limits {
     }
 }
 
-/// What the ingest loop is asked to do.
-pub(super) fn ingest_options(
-    config: &Config,
-    spool: &Spool,
-    view: progress::View,
-) -> consume::Options {
-    consume::Options {
-        kafka: kafka_options(config, spool.id()),
-        headroom: headroom(config),
-        view,
-    }
-}
-
 /// What the spool may take.
 pub(super) fn headroom(config: &Config) -> Headroom {
     Headroom {
@@ -99,15 +87,21 @@ pub(super) fn upload_options(config: &Config) -> send::Options {
             interval_ms: u64::try_from(upload.interval.as_millis()).unwrap_or(u64::MAX),
             body_bytes_max: upload.max_body,
         },
-        transport: transport::TransportOptions {
-            user: upload.user.clone(),
-            password_file: upload.password_file.clone(),
-            auth: upload.auth,
-            ca_file: upload.ca_file.clone(),
-            timeout: upload.timeout,
-            ..transport::TransportOptions::default()
-        },
         data_attempts_max: upload.data_retries,
         view: view::View::default(),
     }
+}
+
+/// The way to the configured proxy.
+pub(super) fn transport(config: &Config) -> Result<Transport, TransportError> {
+    let upload = &config.upload;
+    let options = TransportOptions {
+        user: upload.user.clone(),
+        password_file: upload.password_file.clone(),
+        auth: upload.auth,
+        ca_file: upload.ca_file.clone(),
+        timeout: upload.timeout,
+        ..TransportOptions::default()
+    };
+    Transport::new(options, upload.url.scheme() == "https")
 }

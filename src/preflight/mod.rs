@@ -17,6 +17,7 @@ use crate::spool::disk::LocalDisk;
 use crate::spool::footer::Source;
 use crate::spool::layout::Layout;
 use crate::spool::{glance, probe};
+use crate::upload::transport::{Transport, TransportError};
 use crate::upload::{query, send};
 use findings::Finding;
 
@@ -28,8 +29,10 @@ pub struct Subject<'s> {
     pub layout: &'s Layout,
     /// How Kafka is reached on behalf of a spool.
     pub kafka: &'s dyn Fn(Uuid) -> kafka::Options,
-    /// How the server is reached.
+    /// Which server is asked, and at which pace.
     pub upload: send::Options,
+    /// How it is reached.
+    pub transport: &'s dyn Fn() -> Result<Transport, TransportError>,
     /// Free space below which nothing is read from Kafka, bytes.
     pub free_bytes_floor: u64,
     /// The largest body that the proxy has admitted of late, bytes.

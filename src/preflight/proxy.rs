@@ -23,7 +23,14 @@ pub(super) fn ask(
         at_slot: true,
         elsewhere: None,
     };
-    query::ask(options, subject.layout, owner, question, waiting)
+    query::ask(
+        options,
+        (subject.transport)(),
+        subject.layout,
+        owner,
+        question,
+        waiting,
+    )
 }
 
 /// Every setting that goes with an insert, and the token's.

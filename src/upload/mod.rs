@@ -16,6 +16,7 @@ pub mod inquire;
 pub mod latency;
 pub mod pace_file;
 pub mod pacer;
+pub mod proxy;
 pub mod query;
 pub mod request;
 pub mod send;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::answer::{Answer, Outcome, Reason};
 use super::forecast::Saved;
 use super::pacer::Pacer;
-use super::transport::Transport;
+use super::transport::{Transport, TransportError};
 use super::{inquire, pace_file, send};
 use crate::spool::disk::lock::OwnerLock;
 use crate::spool::layout::Layout;
@@ -30,7 +30,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Question<T> {
     /// The statement.
     pub statement: String,
-    /// It is filled with blanks up to so many bytes, at most [`BODY_BYTES_MAX`].
+    /// It is filled with blanks up to so many bytes, at most `BODY_BYTES_MAX`.
     pub bytes: u64,
     /// Reads the answer, or says what became of the request.
     pub read: fn(&Answer) -> Result<T, Outcome>,
@@ -64,10 +64,11 @@ pub enum Waiting {
     Over,
 }
 
-/// Asks the server that `options` lead to. `owner` is the process that owns the
+/// Asks the server that `options` and `transport` lead to. `owner` is the process that owns the
 /// spool; `waiting` is told again and again how long it is to the slot.
 pub fn ask<T>(
     options: &send::Options,
+    transport: Result<Transport, TransportError>,
     layout: &Layout,
     owner: Option<u32>,
     question: Question<T>,
@@ -98,11 +99,10 @@ pub fn ask<T>(
         question,
         waiting,
     };
-    let tls = options.target.url.scheme() == "https";
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    match (Transport::new(options.transport.clone(), tls), runtime) {
+    match (transport, runtime) {
         (Ok(transport), Ok(runtime)) => runtime.block_on(asker.ask(options, &transport)),
         (Err(error), _) => asker.seen.answer = Err(failed(&error.to_string())),
         (_, Err(error)) => asker.seen.answer = Err(failed(&error.to_string())),

@@ -39,7 +39,16 @@ pub(super) fn ask(url: &str, direct: bool, config: &ConfigFile) -> Result<Live> 
     };
     let owner = glance::owner(&layout).unwrap_or_default();
     let mut countdown = progress_bar::countdown();
-    match query::ask(&options, &layout, owner, question, &mut countdown).answer {
+    match query::ask(
+        &options,
+        wiring::transport(&loaded.config),
+        &layout,
+        owner,
+        question,
+        &mut countdown,
+    )
+    .answer
+    {
         Ok(sizes) => Live::of(sizes).map_err(|problem| anyhow!("--from: {problem}")),
         Err(outcome) => bail!("--from: {}", what_became(&outcome)),
     }

@@ -13,7 +13,6 @@ use crate::spool::disk::LocalDisk;
 use crate::spool::glance;
 use crate::spool::inbox::{self, Answer};
 use crate::spool::layout::Layout;
-use crate::upload::transport::TransportError;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -35,7 +34,7 @@ pub(super) enum Ended {
 }
 
 /// The send loop of this process.
-type Sending = JoinHandle<Result<(), TransportError>>;
+type Sending = JoinHandle<()>;
 
 /// Waits for answers.
 pub(super) struct Waiter<'w> {
@@ -84,7 +83,7 @@ impl<'w> Waiter<'w> {
             }
             if has_ended && let Some(sending) = self.sending.take() {
                 self.bar.finish_and_clear();
-                sending.await??;
+                sending.await?;
                 return Err(anyhow!("{name}: the send loop ended without an answer"));
             }
             if self.owner_has_left()? {
