@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod observe;
 pub mod preflight;
 pub mod spool;
+mod text;
 pub mod time;
 pub mod traffic;
 pub mod upload;

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use uuid::Uuid;
 
-use super::{ConfigFile, Misuse, kafka_options, open_spool};
+use super::wiring::{kafka_options, open_spool};
+use super::{ConfigFile, Misuse};
 use crate::config::Loaded;
 use crate::ingest::assignment::positions::{self, Reset, Standing, Target};
 use crate::ingest::broker::BrokerError;

@@ -3,6 +3,7 @@
 //! Functions of what the proxy answered so far and of the time that is passed in;
 //! what they know is one value that the caller stores. No I/O and no clock.
 
+pub mod pace_file;
 pub mod pacer;
 
 mod interval;
