@@ -25,8 +25,8 @@ use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::glance::{self, Concern, Sight};
 use crate::spool::layout::{Layout, Room};
 use crate::spool::rehearsal::{self, Rehearsed};
-use crate::upload::drain_estimate::{Achieved, Backlog, Basis, Forecast, Saved, forecast};
-use crate::upload::slot::pace_file;
+use crate::upload::drain_estimate::{Backlog, Basis, Forecast, forecast};
+use crate::upload::slot::pace_file::{self, Achieved, Saved};
 use crate::upload::slot::pacer::Pacer;
 
 /// Files that need a person are named up to so many.
@@ -196,7 +196,7 @@ impl Status {
         owner: Option<u32>,
         rehearse: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
     ) -> io::Result<Self> {
-        let saved = pace_file::read(layout);
+        let saved = pace_file::load(&pace_file::local(layout));
         let refusal = saved.as_ref().and_then(|saved| saved.pace.refusal());
         let refusal = refusal.map(str::to_owned);
         let slot = expected(config, saved);
@@ -270,7 +270,7 @@ impl Shown {
 /// When the next slot is, by what the upload has learned so far; by the
 /// configuration alone if it has learned nothing.
 pub(crate) fn slot(config: &Config, layout: &Layout) -> Slot {
-    expected(config, pace_file::read(layout))
+    expected(config, pace_file::load(&pace_file::local(layout)))
 }
 
 fn expected(config: &Config, saved: Option<Saved>) -> Slot {

@@ -12,6 +12,7 @@ pub mod topic_id;
 
 mod context;
 mod queue;
+mod queue_handle;
 mod wakeup;
 
 use std::collections::BTreeMap;

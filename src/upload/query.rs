@@ -11,10 +11,9 @@ pub mod table_sizes;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::drain_estimate::Saved;
 use super::outcome::{Answer, Outcome, Reason};
 use super::send;
-use super::slot::pace_file;
+use super::slot::pace_file::{self, Saved};
 use super::slot::pacer::Pacer;
 use super::transport::{Transport, TransportError};
 use crate::spool::disk::lock::OwnerLock;
@@ -82,7 +81,7 @@ pub fn ask<T>(
         Some(why) => (None, Err(why.to_owned())),
         None => own(layout, owner),
     };
-    let saved = pace_file::read(layout);
+    let saved = pace_file::load(&pace_file::local(layout));
     let (pace, full_batch) =
         saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
     let bytes = question.bytes.min(BODY_BYTES_MAX);
@@ -98,7 +97,7 @@ pub fn ask<T>(
         },
         save: &|pacer: &Pacer| {
             let pace = pacer.pace().clone();
-            pace_file::write(layout, &Saved { pace, full_batch })
+            pace_file::save(&pace_file::local(layout), &Saved { pace, full_batch })
         },
         question,
         waiting,

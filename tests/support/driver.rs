@@ -353,14 +353,17 @@ impl Driver {
         let Some(mut post) = self.post.take() else {
             return Ok(());
         };
-        let _ = self.outlet.save_pace(b"{\"sent\": 1}\n");
+        let _ = self.outlet.pace_file().replace(b"{\"sent\": 1}\n");
         let batch = &post.batch;
         let bytes_max = self.world().body_bytes_max;
         let is_too_large = batch.bytes.len() > bytes_max;
         if !is_too_large && matches!(answer, Answer::Stored | Answer::UnknownButStored) {
             self.world().insert(&batch.digest, &batch.bytes);
         }
-        let _ = self.outlet.save_pace(b"{\"sent\": 1, \"answered\": 1}\n");
+        let _ = self
+            .outlet
+            .pace_file()
+            .replace(b"{\"sent\": 1, \"answered\": 1}\n");
         let outcome = match is_too_large {
             true => Outcome::TooLarge,
             false => answer.outcome(),
