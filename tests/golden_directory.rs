@@ -211,7 +211,7 @@ fn write(root: &Path) {
         to: 250,
     };
     intake.record_gap(&gap).unwrap();
-    outlet.save_pace(b"{}\n").unwrap();
+    outlet.pace_file().replace(b"{}\n").unwrap();
     fs::write(root.join("doubtful/notes.txt"), "set aside earlier\n").unwrap();
     fs::write(root.join("ready/foreign.txt"), "no spool file\n").unwrap();
     fs::write(root.join("inbox/.keep"), "").unwrap();

@@ -11,15 +11,15 @@ mod support {
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use spoolhouse::upload::answer::{Outcome, Refusal};
+use spoolhouse::upload::outcome::{Outcome, Refusal};
+use spoolhouse::upload::proxy::Proxy;
 use spoolhouse::upload::request::{Request, Target, insert};
 use spoolhouse::upload::settings::{Settings, effective};
 use spoolhouse::upload::transport::{Transport, TransportOptions};
 use support::nginx::{Nginx, free_address};
-use tokio::time::Instant;
 
 const MIB: usize = 1024 * 1024;
 
@@ -42,7 +42,10 @@ fn transport() -> Transport {
 
 /// At once.
 async fn post(transport: &Transport, request: &Request, body: Bytes) -> Outcome {
-    transport.post(request, body, Instant::now()).await.outcome
+    transport
+        .post(request, body, Instant::now())
+        .await
+        .outcome()
 }
 
 fn body(bytes: usize) -> Bytes {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use spoolhouse::ingest::record;
-use spoolhouse::ingest::redecode::{self, Counts};
+use spoolhouse::ingest::decode::record;
+use spoolhouse::ingest::decode::redecode::{self, Counts};
 use spoolhouse::spool::fault::Fault;
 use spoolhouse::spool::footer::{self, Footer};
 use spoolhouse::spool::layout::{Layout, Name};
@@ -302,7 +302,7 @@ fn real_records_are_masked_and_what_is_none_stays_with_todays_reason() {
     let left = undecodable::read(&name, std::fs::read(path).unwrap().into(), spool.id()).unwrap();
     assert_eq!(left.messages.len(), 1);
     assert_ne!(left.messages[0].error, "a reason of yesterday");
-    let mask = spoolhouse::ingest::anonymize::mask;
+    let mask = spoolhouse::ingest::decode::anonymize::mask;
     let options = Options {
         is_masked: &|address| mask(address.as_bytes()).as_str() == address,
         progress: &mut |_, _| (),

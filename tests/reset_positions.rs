@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use spoolhouse::ingest::handover::{Committed, Log, Signature, Verdict, judge};
-use spoolhouse::ingest::positions::{Reset, Standing, Target, plan, reset};
+use spoolhouse::ingest::assignment::positions::{Reset, Standing, Target, plan, reset};
+use spoolhouse::ingest::assignment::resume::{Committed, Log, Signature, Verdict, judge};
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::{Intake, Spool};

@@ -14,7 +14,7 @@ use arrow_array::{RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use spoolhouse::ingest::anonymize::mask;
+use spoolhouse::ingest::decode::anonymize::mask;
 use spoolhouse::spool::batch::recipe::{Encoding, Recipe, Strength};
 use spoolhouse::spool::disk::LocalDisk;
 use spoolhouse::spool::footer::{
