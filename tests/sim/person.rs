@@ -6,8 +6,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use spoolhouse::ingest::positions::{self, Target};
-use spoolhouse::ingest::redecode::redecode;
+use spoolhouse::ingest::assignment::positions::{self, Target};
+use spoolhouse::ingest::decode::redecode::redecode;
 use spoolhouse::spool::inbox::{self, Request};
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::{Intake, Outlet, replay};

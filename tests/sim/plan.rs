@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::broker::{AskFault, CommitFault};
+use crate::clickhouse::InsertFault;
+use crate::proxy::RequestFault;
 use crate::scheduler::Class;
 
 /// A life has at least so many records.
@@ -88,42 +91,6 @@ pub enum DiskError {
     Io,
 }
 
-/// See [`crate::broker::CommitFault`]; times in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CommitFault {
-    NotSent,
-    Refused,
-    PartlyRefused,
-    Lost(u64),
-    AnswerLost(u64),
-    AnsweredLate(u64),
-    AppliedLate(u64),
-    Repeated(u64),
-}
-
-/// What happens to requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PostFault {
-    /// No connection.
-    NotSent,
-    /// It goes under on its way.
-    LostBefore,
-    /// It is inserted, and the answer goes under.
-    LostAfter,
-    /// The proxy gives up, and the insert ends so many milliseconds later.
-    InsertedLate(u64),
-    /// Somebody else has used the slot.
-    Throttled,
-    /// The server refuses, for somebody to mend.
-    RefusedOperator,
-    /// It can't read the file.
-    RefusedFormat,
-    /// It refuses the data.
-    RefusedData,
-    /// A view fails after the table has its rows.
-    ViewFails,
-}
-
 /// Which files a person asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wish {
@@ -182,10 +149,9 @@ pub enum What {
         count: usize,
         fault: CommitFault,
     },
-    /// Questions to the broker: an error at once, or no answer.
     Asks {
         count: usize,
-        is_silent: bool,
+        fault: AskFault,
     },
     OutOfOrder {
         count: u32,
@@ -218,19 +184,51 @@ pub enum What {
         rebalances: bool,
     },
     AddPartition,
-    Posts {
-        count: u32,
-        fault: PostFault,
+    /// What requests meet on their way.
+    Requests {
+        count: usize,
+        fault: RequestFault,
     },
+    /// What becomes of inserts.
+    Inserts {
+        count: usize,
+        fault: InsertFault,
+    },
+    /// Every insert meets this for this time.
+    Breakdown {
+        ms: u64,
+        fault: InsertFault,
+    },
+    /// No table takes this record.
+    Poison {
+        partition: i32,
+        offset: i64,
+    },
+    /// The server does not know a setting of ours for this time.
+    LackSetting {
+        ms: u64,
+        which: usize,
+    },
+    /// What the proxy lets through from now on.
     BodyLimit {
         bytes: u64,
     },
     Interval {
         ms: u64,
     },
-    ServerRestart {
+    /// Somebody else behind our address sends requests for this time.
+    Tenant {
+        ms: u64,
+        every_ms: u64,
+    },
+    ProxyDown {
         ms: u64,
     },
+    ProxyRestart,
+    ServerDown {
+        ms: u64,
+    },
+    ServerRestart,
     ClockJump {
         ms: i64,
     },

@@ -8,20 +8,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spoolhouse::ingest::headroom::Headroom;
-use spoolhouse::ingest::positions::Reset;
-use spoolhouse::ingest::{consume, progress, window};
+use spoolhouse::ingest::assignment::positions::Reset;
+use spoolhouse::ingest::backpressure::Headroom;
+use spoolhouse::ingest::{run, telemetry, window};
 use spoolhouse::spool::batch::recipe::Encoding;
 use spoolhouse::spool::effort::Effort;
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::undecodable::limits::Limits;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::time::Clock;
-use spoolhouse::upload::pacer::PaceOptions;
 use spoolhouse::upload::proxy::Proxy;
 use spoolhouse::upload::request::Target;
+use spoolhouse::upload::send;
 use spoolhouse::upload::settings::{Settings, effective};
-use spoolhouse::upload::{send, view};
+use spoolhouse::upload::slot::pacer::PaceOptions;
+use spoolhouse::upload::telemetry::View;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -198,16 +199,16 @@ impl<P: Proxy + Clone + 'static> Machine<P> {
                 wait_for(TIDY_EVERY, || stopping.is_cancelled());
             }
         });
-        let options = consume::Options {
+        let options = run::Options {
             headroom: self.headroom(),
-            view: progress::View::default(),
+            view: telemetry::View::default(),
         };
         let ingested = Rc::new(RefCell::new(None));
         let (machine, stopping, ended) = (self.clone(), stop.clone(), ingested.clone());
         spawn("ingest", process, move || {
             let consumer = machine.kafka.subscribe(INSTANCE_ID);
             let clock = Arc::new(machine.clock.clone());
-            let done = consume::run(options, &consumer, intake, clock, &stopping);
+            let done = run::run(options, &consumer, intake, clock, &stopping);
             ended.replace(Some(
                 done.map_err(|error| format!("ingest failed: {error}")),
             ));
@@ -247,7 +248,7 @@ impl<P: Proxy + Clone + 'static> Machine<P> {
                 body_bytes_max: self.world.body_bytes_expected,
             },
             data_attempts_max: self.world.data_attempts_max,
-            view: view::View::default(),
+            view: View::default(),
         }
     }
 

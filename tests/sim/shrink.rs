@@ -120,12 +120,10 @@ fn plainer(what: &What) -> Vec<What> {
         What::DiskErrors { error, .. } => vec![What::DiskErrors { count: 1, error }],
         What::ReadErrors { .. } => vec![What::ReadErrors { count: 1 }],
         What::Commits { fault, .. } => vec![What::Commits { count: 1, fault }],
-        What::Asks { is_silent, .. } => vec![What::Asks {
-            count: 1,
-            is_silent,
-        }],
+        What::Asks { fault, .. } => vec![What::Asks { count: 1, fault }],
         What::OutOfOrder { .. } => vec![What::OutOfOrder { count: 1 }],
-        What::Posts { fault, .. } => vec![What::Posts { count: 1, fault }],
+        What::Requests { fault, .. } => vec![What::Requests { count: 1, fault }],
+        What::Inserts { fault, .. } => vec![What::Inserts { count: 1, fault }],
         _ => Vec::new(),
     }
 }

@@ -1,13 +1,16 @@
 //! Plans are drawn: how often what happens is decided here and nowhere else.
 
+use std::time::Duration;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use spoolhouse::upload::settings::PINNED;
 
-use super::{
-    At, Command, CommitFault, DiskError, Event, Plan, PostFault, RECORDS_MIN, ResetTo, Turns, What,
-    Wish, World,
-};
+use super::{At, Command, DiskError, Event, Plan, RECORDS_MIN, ResetTo, Turns, What, Wish, World};
+use crate::broker::{AskFault, CommitFault};
+use crate::clickhouse::InsertFault;
 use crate::messages::{Kind, MessageId};
+use crate::proxy::{Insert, RequestFault};
 use crate::scheduler::Class;
 
 /// What is drawn when a plan is made.
@@ -153,7 +156,7 @@ impl What {
     fn draw(dice: &mut Dice, world: &World) -> Self {
         let down_ms = dice.of(&[10, 500, 3_000, 60_000]);
         let partition = dice.below(world.partitions as u64) as i32;
-        match dice.below(60) {
+        match dice.below(71) {
             0..6 => Self::Kill { down_ms },
             6..12 => Self::PowerCut { down_ms },
             12..16 => Self::Stop {
@@ -172,11 +175,11 @@ impl What {
             },
             23..28 => Self::Commits {
                 count: dice.of(&[1, 1, 3]),
-                fault: CommitFault::draw(dice),
+                fault: commit_fault(dice),
             },
             28 => Self::Asks {
                 count: dice.between(1, 6) as usize,
-                is_silent: dice.one_in(2),
+                fault: dice.of(&[AskFault::Error, AskFault::Silence]),
             },
             29 => Self::OutOfOrder {
                 count: dice.between(1, 3) as u32,
@@ -204,23 +207,48 @@ impl What {
                 rebalances: dice.one_in(2),
             },
             39 => Self::AddPartition,
-            40..47 => Self::Posts {
+            40..46 => Self::Requests {
                 count: dice.of(&[1, 1, 2, 5]),
-                fault: PostFault::draw(dice),
+                fault: request_fault(dice),
             },
-            47..50 => Self::BodyLimit {
+            46..50 => Self::Inserts {
+                count: dice.of(&[1, 1, 2, 5]),
+                fault: insert_fault(dice),
+            },
+            50 => Self::Breakdown {
+                ms: dice.between(500, 30_000),
+                fault: insert_fault(dice),
+            },
+            51 => Self::Poison {
+                partition,
+                offset: dice.below(world.offsets_of(partition) as u64) as i64,
+            },
+            52 => Self::LackSetting {
+                ms: dice.between(500, 30_000),
+                which: dice.below(PINNED.len() as u64) as usize,
+            },
+            53..56 => Self::BodyLimit {
                 bytes: world.body_bytes_max * dice.of(&[50, 80, 95, 130]) / 100,
             },
-            50 => Self::Interval {
+            56 => Self::Interval {
                 ms: world.interval_ms * dice.of(&[70, 120, 200]) / 100,
             },
-            51 => Self::ServerRestart {
-                ms: dice.between(100, 5_000),
+            57 => Self::Tenant {
+                ms: dice.between(1_000, 10_000),
+                every_ms: dice.between(300, 5_000),
             },
-            52..54 => Self::ClockJump {
+            58 => Self::ProxyDown {
+                ms: dice.between(300, 8_000),
+            },
+            59 => Self::ProxyRestart,
+            60 => Self::ServerDown {
+                ms: dice.between(300, 8_000),
+            },
+            61 => Self::ServerRestart,
+            62..64 => Self::ClockJump {
                 ms: dice.of(&[-3_600_000, -5_000, 5_000, 3_600_000]),
             },
-            54..58 => Self::Ask {
+            64..69 => Self::Ask {
                 wish: Wish::draw(dice),
                 which: dice.below(8),
                 now: dice.one_in(2),
@@ -233,38 +261,55 @@ impl What {
     }
 }
 
-impl CommitFault {
-    fn draw(dice: &mut Dice) -> Self {
-        let ms = dice.of(&[300, 4_000, 8_000, 60_000]);
-        dice.of(&[
-            Self::NotSent,
-            Self::Refused,
-            Self::PartlyRefused,
-            Self::Lost(ms),
-            Self::AnswerLost(ms),
-            Self::AnsweredLate(ms),
-            Self::AppliedLate(ms),
-            Self::Repeated(ms),
-        ])
-    }
+fn commit_fault(dice: &mut Dice) -> CommitFault {
+    let time = Duration::from_millis(dice.of(&[300, 4_000, 8_000, 60_000]));
+    dice.of(&[
+        CommitFault::NotSent,
+        CommitFault::Refused,
+        CommitFault::PartlyRefused,
+        CommitFault::Lost(time),
+        CommitFault::AnswerLost(time),
+        CommitFault::AnsweredLate(time),
+        CommitFault::AppliedLate(time),
+        CommitFault::Repeated(time),
+    ])
 }
 
-impl PostFault {
-    fn draw(dice: &mut Dice) -> Self {
-        let ms = dice.of(&[10, 1_000, 5_000]);
-        dice.of(&[
-            Self::NotSent,
-            Self::LostBefore,
-            Self::LostAfter,
-            Self::LostAfter,
-            Self::InsertedLate(ms),
-            Self::Throttled,
-            Self::RefusedOperator,
-            Self::RefusedFormat,
-            Self::RefusedData,
-            Self::ViewFails,
-        ])
-    }
+fn request_fault(dice: &mut Dice) -> RequestFault {
+    let time = Duration::from_millis(dice.of(&[10, 1_000, 5_000, 70_000]));
+    let insert = dice.of(&[Insert::Never, Insert::Done, Insert::Later(time)]);
+    let retry_after = dice.of(&[None, Some(1), Some(5)]);
+    let page = dice.of(&[200, 301, 403, 404, 500, 502, 503]);
+    dice.of(&[
+        RequestFault::ConnectRefused,
+        RequestFault::ResetBeforeHeaders,
+        RequestFault::ResetInBody,
+        RequestFault::ResetInAnswer(insert),
+        RequestFault::ResetInAnswer(insert),
+        RequestFault::Silence(insert),
+        RequestFault::Gateway(502, insert),
+        RequestFault::Gateway(504, insert),
+        RequestFault::Cut,
+        RequestFault::Slow(time),
+        RequestFault::TooMany(retry_after),
+        RequestFault::Page(page),
+    ])
+}
+
+fn insert_fault(dice: &mut Dice) -> InsertFault {
+    // For an operator, for the data, for nobody, and one that is newer than our table.
+    let code = dice.of(&[60, 516, 6, 117, 241, 209, 9_999]);
+    let data = dice.of(&[6, 53, 349]);
+    let time = Duration::from_millis(dice.of(&[500, 5_000, 70_000]));
+    dice.of(&[
+        InsertFault::Refused(code),
+        InsertFault::Unreadable(33),
+        InsertFault::Halfway(241),
+        InsertFault::InView(data),
+        InsertFault::After(code),
+        InsertFault::MidStream(241),
+        InsertFault::Slow(time),
+    ])
 }
 
 impl Wish {
