@@ -79,6 +79,8 @@ struct State {
     settles_at: Option<Duration>,
     /// Furthest offset that was ever committed, by incarnation of the topic and partition.
     furthest: BTreeMap<(u32, i32), i64>,
+    /// Where a partition's log began when one of ours was first assigned it.
+    begun_at: BTreeMap<(u32, i32), i64>,
     on_commit: Option<OnCommit>,
     /// Grows with everything that a waiting client could be interested in.
     changes: u64,
@@ -114,6 +116,7 @@ impl Kafka {
             alive: BTreeMap::new(),
             settles_at: None,
             furthest: BTreeMap::new(),
+            begun_at: BTreeMap::new(),
             on_commit: None,
             changes: 0,
             caught_up: Duration::ZERO,
@@ -139,8 +142,8 @@ impl Kafka {
     }
 
     /// `hook` hears of every commit of ours before it leaves.
-    pub fn on_commit(&self, hook: OnCommit) {
-        self.change(|state| state.on_commit = Some(hook));
+    pub fn on_commit(&self, hook: Option<OnCommit>) {
+        self.change(|state| state.on_commit = hook);
     }
 
     /// The next `count` commits of ours meet this.
@@ -207,6 +210,21 @@ impl Kafka {
             .get(&(incarnation, partition))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// The offset from which a partition's messages are ours to account for: where its log
+    /// began when one of ours was first assigned it, or begins now.
+    pub fn begun_at(&self, incarnation: u32, partition: i32) -> i64 {
+        let state = self.state();
+        let current = state.topics.current();
+        let log = current
+            .filter(|topic| topic.incarnation == incarnation)
+            .and_then(|topic| topic.logs.get(&partition));
+        let begun = state.begun_at.get(&(incarnation, partition));
+        begun
+            .copied()
+            .or(log.map(|log| log.start))
+            .unwrap_or(i64::MAX)
     }
 
     /// Whether commits of ours are under way.

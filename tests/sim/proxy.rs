@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use spoolhouse::upload::outcome::Answer;
+use spoolhouse::upload::outcome::{Answer, error_codes};
 
 use crate::clickhouse::ClickHouse;
 use crate::scheduler::{self, Process};
@@ -117,6 +117,25 @@ impl Reply {
                 self.is_of_clickhouse() || !matches!(answer.status, 413 | 429 | 503)
             }
             Self::Reset | Self::TimedOut | Self::Unheard => true,
+        }
+    }
+
+    /// Whether whoever got this must reckon with rows that are stored.
+    pub fn may_have_stored(&self) -> bool {
+        let Self::Answer(answer) = self else {
+            return *self != Self::NotSent;
+        };
+        let code = answer.headers.get("x-clickhouse-exception-code");
+        let code = code.and_then(|code| code.to_str().ok()?.parse().ok());
+        let is_harmless = code
+            .and_then(error_codes::lookup)
+            .is_some_and(|code| code.nothing_stored);
+        let of_reader = String::from_utf8_lossy(&answer.body).contains("While executing Parquet");
+        match answer.status {
+            200 => true,
+            _ if self.is_of_clickhouse() => !is_harmless && !of_reader,
+            408 | 500..=599 => answer.status != 503,
+            _ => false,
         }
     }
 }
@@ -254,6 +273,11 @@ impl Nginx {
     /// Every request so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.state().seen.clone()
+    }
+
+    /// Looks at them.
+    pub fn look_at_seen<T>(&self, look: impl FnOnce(&[Seen]) -> T) -> T {
+        look(&self.state().seen)
     }
 
     /// Whether a request is on its way that nobody waits for any more.

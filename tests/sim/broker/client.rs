@@ -257,6 +257,7 @@ impl Broker for Client {
 
     fn assign(&self, starts: &BTreeMap<i32, i64>) -> Result<(), BrokerError> {
         touch("broker.assign", format_args!("{starts:?}"));
+        self.kafka.state().begin(starts.keys());
         let inner = &mut *self.inner.borrow_mut();
         inner.leave_over(starts);
         inner.fetches = starts

@@ -157,6 +157,8 @@ impl Kafka {
         self.change(|state| {
             state.foreign.member = None;
             state.foreign.habit = None;
+            state.foreign.reads_at = None;
+            state.foreign.rejoins_at = None;
             state.group.remove(NAME, scheduler::now());
         });
     }

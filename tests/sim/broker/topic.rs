@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use spoolhouse::ingest::assignment::resume::Log;
 
-use super::Kafka;
+use super::{Kafka, State};
 use crate::messages::{Kind, MessageId};
 use crate::scheduler;
 
@@ -133,6 +133,21 @@ impl Topics {
         }
         producers.retain(|producing| producing.producer.total > 0);
         self.producers = producers;
+    }
+}
+
+impl State {
+    /// One of ours is assigned these partitions.
+    pub(super) fn begin<'p>(&mut self, partitions: impl Iterator<Item = &'p i32>) {
+        let Some(topic) = self.topics.current() else {
+            return;
+        };
+        for partition in partitions {
+            if let Some(log) = topic.logs.get(partition) {
+                let key = (topic.incarnation, *partition);
+                self.begun_at.entry(key).or_insert(log.start);
+            }
+        }
     }
 }
 
