@@ -10,8 +10,9 @@
 //! says `now` may go early. Distances go by the wall clock, which may jump: the longer of
 //! both clocks counts, and a jump is allowed for.
 //!
-//! **What is known.** A process that died before it heard the answer knows when the request
-//! was to leave, not when it did; and one that could not save `pace.json` knows less.
+//! **What is known.** A process that comes after one that died before it noted the answer
+//! knows when the request was to leave, not when it did; and where `pace.json` could not be
+//! saved, it knows less.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,7 +24,7 @@ use serde_json::Value;
 use super::Audit;
 use super::files::{self, Files};
 use crate::disk::{LifeDisk, SPOOL};
-use crate::proxy::{Reply, Seen};
+use crate::proxy::Seen;
 use crate::scheduler::now;
 use crate::violations::Rule;
 
@@ -87,9 +88,9 @@ impl Audit {
                 return None;
             }
             // What a process knows that came after one that died.
-            let delay = match last.reply {
-                Reply::Unheard => last.left.saturating_sub(last.opens),
-                _ => Duration::ZERO,
+            let delay = match last.process == seen.process {
+                true => Duration::ZERO,
+                false => last.left.saturating_sub(last.opens),
             };
             let steady = seen.left.saturating_sub(last.left);
             let by_wall = since_1970(seen.left_wall).saturating_sub(since_1970(last.left_wall));

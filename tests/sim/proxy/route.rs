@@ -214,8 +214,8 @@ impl Route {
         let sent = now();
         let left = self.send(&mut wait, request, &body, met, opens);
         let reply = self.reply(&wait, begun + TIMEOUT).await;
-        wait.end(&reply);
         touch("proxy.answer", format_args!("{}", Told(&reply)));
+        wait.end(&reply);
         let unknown = |message| Err(Outcome::Unknown(reason(true, message)));
         Posted {
             answer: match reply {
