@@ -97,6 +97,23 @@ impl LifeDisk {
         names.collect()
     }
 
+    /// How many files each directory of the spool holds, and their bytes.
+    pub fn listing(&self) -> String {
+        let mut held: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for (path, bytes) in self.files(Path::new(SPOOL)) {
+            let directory = path.parent().and_then(Path::file_name).unwrap_or_default();
+            let held = held
+                .entry(directory.to_string_lossy().into_owned())
+                .or_default();
+            *held = (held.0 + 1, held.1 + bytes.len() as u64);
+        }
+        let held = held.iter();
+        let held = held.map(|(directory, (files, bytes))| {
+            format!("{directory}: {files} files, {bytes} bytes")
+        });
+        held.collect::<Vec<_>>().join("; ")
+    }
+
     /// What was not synced may be gone.
     pub fn cut_power(&self) {
         let mut inner = self.inner();

@@ -204,9 +204,11 @@ impl<P: Proxy + Clone + 'static> Machine<P> {
         let resets = positions::plan(&standings, &targets, spool.id(), is_sealed)
             .map_err(|error| error.to_string())?;
         note("resets:", format_args!("{resets:?}"));
-        self.resets
-            .borrow_mut()
-            .extend(resets.iter().map(|reset| (source.topic_id.clone(), *reset)));
+        for reset in &resets {
+            let (from, to) = (reset.from, reset.to);
+            self.audit
+                .position_reset(&source.topic_id, reset.partition, from, to);
+        }
         positions::reset(&intake, &source, &resets, self.clock.wall(), |commits| {
             let member = self.kafka.subscribe(INSTANCE_ID);
             positions::commit_as_member(&member, commits, &self.clock)

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spoolhouse::ingest::assignment::positions::Reset;
 use spoolhouse::ingest::backpressure::Headroom;
 use spoolhouse::ingest::{run, telemetry, window};
 use spoolhouse::spool::batch::recipe::Encoding;
@@ -26,6 +25,7 @@ use spoolhouse::upload::telemetry::View;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::audit::Audit;
 use crate::blocking::Actors;
 use crate::broker::Kafka;
 use crate::clock::LifeClock;
@@ -57,6 +57,7 @@ pub struct Config {
 /// A machine, and what its processes reach.
 pub struct Machine<P> {
     pub disk: LifeDisk,
+    pub audit: Audit,
     pub clock: LifeClock,
     pub kafka: Kafka,
     pub proxy: P,
@@ -66,8 +67,6 @@ pub struct Machine<P> {
     owner: Cell<Option<Process>>,
     processes: Cell<u32>,
     requests: Cell<u128>,
-    /// What people have set otherwise, or tried to, by topic.
-    pub resets: RefCell<Vec<(String, Reset)>>,
 }
 
 /// A process that was started.
@@ -97,10 +96,19 @@ impl Running {
 
 impl<P: Proxy + Clone + 'static> Machine<P> {
     /// A machine that was just switched on, with nothing on its disk.
-    pub fn new(world: &World, kafka: Kafka, proxy: P, target: Target) -> Rc<Self> {
+    pub fn new(
+        world: &World,
+        disk: LifeDisk,
+        audit: Audit,
+        clock: LifeClock,
+        kafka: Kafka,
+        proxy: P,
+        target: Target,
+    ) -> Rc<Self> {
         Rc::new(Self {
-            disk: LifeDisk::new(),
-            clock: LifeClock::default(),
+            disk,
+            audit,
+            clock,
             kafka,
             proxy,
             target,
@@ -112,7 +120,6 @@ impl<P: Proxy + Clone + 'static> Machine<P> {
             owner: Cell::new(None),
             processes: Cell::new(0),
             requests: Cell::new(0),
-            resets: RefCell::default(),
         })
     }
 

@@ -322,6 +322,11 @@ pub fn fault(name: &'static str) {
     });
 }
 
+/// Ends the life with what is wrong.
+pub fn fail(what: String) {
+    with(|sim| sim.fail(what));
+}
+
 /// Virtual time since the life began.
 pub fn now() -> Duration {
     with(|sim| sim.now).unwrap_or_default()

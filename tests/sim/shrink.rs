@@ -84,8 +84,10 @@ impl<F: Fn(&Plan) -> bool> Search<F> {
         }
         self.attempt(|plan| plan.world.backlog_percent = 0);
         self.attempt(|plan| plan.world.backlog_percent = 100);
-        self.attempt(|plan| plan.world.roll_bytes = 1 << 20);
         self.attempt(|plan| plan.world.spool_bytes_max = 1 << 30);
+        if self.best.world.spool_bytes_max == 1 << 30 {
+            self.attempt(|plan| plan.world.roll_bytes = 1 << 20);
+        }
         self.attempt(|plan| plan.world.undecodable_bytes_max = 1 << 20);
         self.attempt(|plan| plan.world.body_bytes_expected = plan.world.body_bytes_max);
         self.attempt(|plan| plan.world.interval_ms_expected = plan.world.interval_ms);

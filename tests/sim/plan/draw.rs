@@ -62,25 +62,31 @@ impl World {
     fn draw(dice: &mut Dice) -> Self {
         let partitions = dice.between(1, 3) as i32;
         let incarnation = dice.below(4) as u32;
-        let body_bytes_max = dice.between(1_800, 7_000);
+        // A file of one row takes some 1,700 bytes, and after a refusal half is tried.
+        let body_bytes_max = dice.between(4_500, 9_000);
         let interval_ms = dice.between(1_000, 4_000);
+        let roll_bytes = dice.of(&[ROLL_BYTES, ROLL_BYTES, 6_000, 3_000]);
         Self {
             partitions,
             incarnation,
             offsets: offsets_with(
                 partitions,
                 incarnation,
-                RECORDS_MIN + dice.below(120) as i64,
+                RECORDS_MIN + dice.below(160) as i64,
             ),
             backlog_percent: dice.of(&[0, 0, 30, 100]),
             busy_ms: dice.between(10_000, 30_000),
             roll_ms: dice.between(300, 3_000),
-            roll_bytes: dice.of(&[1 << 20, 1 << 20, 6_000, 3_000]),
-            spool_bytes_max: dice.of(&[1 << 30, 1 << 30, 40_000]),
+            roll_bytes,
+            // What is reserved of it is twice the roll size.
+            spool_bytes_max: match roll_bytes {
+                ROLL_BYTES => 1 << 30,
+                _ => dice.of(&[1 << 30, 60_000]),
+            },
             undecodable_bytes_max: dice.of(&[1 << 20, 1 << 20, 3_000]),
             body_bytes_max,
             interval_ms,
-            body_bytes_expected: body_bytes_max * dice.of(&[100, 100, 100, 110, 60]) / 100,
+            body_bytes_expected: body_bytes_max * dice.of(&[100, 100, 100, 110, 75]) / 100,
             interval_ms_expected: interval_ms * dice.of(&[100, 100, 90, 130]) / 100,
             is_compact: !dice.one_in(4),
             data_attempts_max: dice.between(1, 3) as u32,
@@ -89,6 +95,9 @@ impl World {
         }
     }
 }
+
+/// A window is never so large.
+const ROLL_BYTES: u64 = 1 << 20;
 
 /// How many offsets hold so many records.
 fn offsets_with(partitions: i32, incarnation: u32, records: i64) -> i64 {
@@ -228,7 +237,7 @@ impl What {
                 which: dice.below(PINNED.len() as u64) as usize,
             },
             53..56 => Self::BodyLimit {
-                bytes: world.body_bytes_max * dice.of(&[50, 80, 95, 130]) / 100,
+                bytes: world.body_bytes_max * dice.of(&[80, 95, 130]) / 100,
             },
             56 => Self::Interval {
                 ms: world.interval_ms * dice.of(&[70, 120, 200]) / 100,

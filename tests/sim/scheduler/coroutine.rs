@@ -27,6 +27,8 @@ pub(super) struct Fiber(Option<Coroutine<(), (), (), DefaultStack>>);
 impl Fiber {
     /// One that will run `work`, which must not panic.
     pub(super) fn new(work: impl FnOnce() + 'static) -> Self {
+        // It is handed over on the new stack, where there is room for little.
+        let work: Box<dyn FnOnce()> = Box::new(work);
         let stack = STACKS.with_borrow_mut(Vec::pop);
         let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK_BYTES).unwrap());
         Self(Some(Coroutine::with_stack(stack, |yielder, ()| {
