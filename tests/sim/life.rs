@@ -2,11 +2,13 @@
 //! calm, in which everything drains; and at the end the account.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use spoolhouse::spool::state::State;
 use spoolhouse::upload::request::Target;
 use spoolhouse::upload::settings::{PINNED, Settings, effective};
 
@@ -88,6 +90,8 @@ struct Life {
     /// What is to be done before the daemon is started again.
     down_ms: Cell<u64>,
     command: Cell<Option<Command>>,
+    /// How much has happened.
+    happened: Cell<u32>,
     /// Nothing happens any more.
     is_calm: Cell<bool>,
     /// The daemon is not started again.
@@ -142,6 +146,7 @@ impl Life {
             daemon: RefCell::default(),
             down_ms: Cell::new(0),
             command: Cell::new(None),
+            happened: Cell::new(0),
             is_calm: Cell::new(false),
             is_over: Cell::new(false),
         })
@@ -171,6 +176,10 @@ impl Life {
             }
         }
         wait_until(Duration::from_millis(self.plan.world.busy_ms));
+        if self.happened.get() == 0 {
+            // What was to happen was to happen later than anything did.
+            self.happen(&What::PowerCut { down_ms: 100 });
+        }
         self.calm_down();
         self.drain()?;
         self.end()
@@ -237,6 +246,7 @@ impl Life {
         if self.is_calm.get() {
             return;
         }
+        self.happened.set(self.happened.get() + 1);
         note("event:", format_args!("{what:?}"));
         let ms = Duration::from_millis;
         let machine = &self.machine;
@@ -403,7 +413,7 @@ impl Life {
 
     /// What is left to be done, if anything is.
     fn left(&self) -> Option<String> {
-        for directory in ["open", "sealed", "ready", "batches", "sending"] {
+        for directory in ["sealed", "ready", "batches", "sending"] {
             if let Some(name) = self.machine.disk.names_in(directory).first() {
                 return Some(format!("{directory}/{name} is still there"));
             }
@@ -414,23 +424,35 @@ impl Life {
         let topics = self.kafka.topics();
         let topic = topics.last()?;
         let incarnation = topic.incarnation;
+        let own = self.positions(incarnation);
         for (&partition, log) in &topic.logs {
-            // A commit that is repeated may move the group's offset back; ours stays.
-            let committed = self.kafka.furthest_commit(incarnation, partition);
-            let committed = committed.max(log.start);
-            let unread = (committed..log.end).find(|offset| {
+            let position = own.get(&partition).copied().unwrap_or(0).max(log.start);
+            let unread = (position..log.end).find(|&offset| {
                 let id = MessageId {
                     incarnation,
                     partition,
-                    offset: *offset,
+                    offset,
                 };
                 id.kind() != Kind::Hole
             });
             if let Some(offset) = unread {
-                return Some(format!("{partition}/{offset} is not committed"));
+                return Some(format!("{partition}/{offset} was not read"));
             }
         }
         None
+    }
+
+    /// Where the spool says that it reads on.
+    fn positions(&self, incarnation: u32) -> BTreeMap<i32, i64> {
+        let files = self.machine.disk.files(Path::new(SPOOL));
+        let state = files.get(&Path::new(SPOOL).join("spool.json"));
+        let state = state.and_then(|bytes| State::parse(bytes).ok());
+        let sources = state.map_or_else(Vec::new, |state| state.sources);
+        let topic_id = MessageId::topic_id(incarnation);
+        let ours = sources
+            .into_iter()
+            .find(|known| known.source.topic_id == topic_id);
+        ours.map_or_else(BTreeMap::new, |ours| ours.positions)
     }
 
     /// Stops the daemon, and balances the account.

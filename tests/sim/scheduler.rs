@@ -129,7 +129,8 @@ struct Sim {
     steps: u64,
     /// Turns in which somebody did more than yield.
     progress: u64,
-    kinds: BTreeSet<&'static str>,
+    /// Touches by kind.
+    kinds: BTreeMap<&'static str, u64>,
     pairs: BTreeSet<(&'static str, &'static str)>,
     failure: Option<Failure>,
     /// Everybody unwinds.
@@ -165,7 +166,7 @@ impl Sim {
 
     fn touched(&mut self, kind: &'static str, details: fmt::Arguments<'_>) -> (Then, Vec<Action>) {
         self.note(kind, details);
-        self.kinds.insert(kind);
+        *self.kinds.entry(kind).or_default() += 1;
         if let Some(actor) = self.running() {
             actor.kind = kind;
         }

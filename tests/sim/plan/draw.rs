@@ -65,6 +65,7 @@ impl World {
         // A file of one row takes some 1,700 bytes, and after a refusal half is tried.
         let body_bytes_max = dice.between(4_500, 9_000);
         let interval_ms = dice.between(1_000, 4_000);
+        let busy_ms = dice.between(10_000, 30_000);
         let roll_bytes = dice.of(&[ROLL_BYTES, ROLL_BYTES, 6_000, 3_000]);
         Self {
             partitions,
@@ -74,9 +75,10 @@ impl World {
                 incarnation,
                 RECORDS_MIN + dice.below(160) as i64,
             ),
-            backlog_percent: dice.of(&[0, 0, 30, 100]),
-            busy_ms: dice.between(10_000, 30_000),
-            roll_ms: dice.between(300, 3_000),
+            backlog_percent: dice.of(&[0, 0, 30, 60]),
+            busy_ms,
+            // At least three windows.
+            roll_ms: dice.between(300, 3_000.min(busy_ms / 6)),
             roll_bytes,
             // What is reserved of it is twice the roll size.
             spool_bytes_max: match roll_bytes {
@@ -204,14 +206,9 @@ impl What {
                 count: dice.between(1, 20) as i64,
                 is_spool: dice.one_in(2),
             },
-            36..38 => Self::Retention {
+            36..39 => Self::Retention {
                 partition,
                 keep: dice.of(&[0, 5, 40]),
-            },
-            38 => Self::Recreate {
-                gap_ms: dice.of(&[0, 2_000, 15_000]),
-                keep_commits: dice.one_in(2),
-                rebalances: dice.one_in(2),
             },
             39 => Self::AddPartition,
             40..46 => Self::Requests {

@@ -81,8 +81,8 @@ pub struct Report {
     pub time: Duration,
     /// Touches, by class.
     pub touches: [u64; 3],
-    /// Kinds of touches that were reached.
-    pub kinds: BTreeSet<&'static str>,
+    /// Touches, by kind.
+    pub kinds: BTreeMap<&'static str, u64>,
     /// At which kind of touch which fault struck.
     pub pairs: BTreeSet<(&'static str, &'static str)>,
 }
@@ -110,7 +110,7 @@ pub fn run(settings: Settings, root: impl FnOnce() -> Result<(), String> + 'stat
         armed: BTreeMap::new(),
         steps: 0,
         progress: 0,
-        kinds: BTreeSet::new(),
+        kinds: BTreeMap::new(),
         pairs: BTreeSet::new(),
         failure: None,
         is_over: false,
