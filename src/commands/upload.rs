@@ -25,6 +25,7 @@ use crate::spool::layout::Layout;
 use crate::spool::opening::OpenError;
 use crate::spool::{Outlet, glance};
 use crate::text::plural;
+use crate::time::epoch_ms;
 use crate::upload::{desk, send};
 use find_file::{Place, Subject};
 use wait::{Ended, Waiter};
@@ -216,10 +217,7 @@ async fn upload(args: &Args, loaded: &Loaded, layout: &Layout, subjects: &[Subje
 
 /// Leaves a request for each file; their ids.
 fn ask(args: &Args, layout: &Layout, subjects: &[Subject]) -> Result<Vec<Uuid>> {
-    let now_ms = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis() as u64;
+    let now_ms = epoch_ms(SystemTime::now());
     let mut ids = Vec::new();
     for (place, subject) in subjects.iter().enumerate() {
         let id = Uuid::new_v4();

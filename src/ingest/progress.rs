@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::broker::{Broker, Message};
 use super::take_up::Assignment;
@@ -303,8 +303,7 @@ impl Ages {
 }
 
 fn epoch_ms(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(crate::time::epoch_ms(time)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Outcome, Refusal};
+use crate::time::epoch_ms;
 use interval::Interval;
 
 /// Wait between two attempts at a slot of which nothing is known, in milliseconds.
@@ -361,11 +362,6 @@ impl Pacer {
             for_ms: wait_ms - spread,
         });
     }
-}
-
-/// Milliseconds since 1970.
-pub(super) fn epoch_ms(time: SystemTime) -> u64 {
-    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn millis(duration: Duration) -> u64 {

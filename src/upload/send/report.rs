@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Post;
 use crate::spool::outlet::Rejection;
+use crate::time::epoch_ms;
 use crate::upload::answer::{Outcome, Reason, Refusal};
 use crate::upload::codes;
 use crate::upload::latency::Latency;
-use crate::upload::pacer::{Pacer, epoch_ms};
+use crate::upload::pacer::Pacer;
 use crate::upload::settings;
 use crate::upload::view::{Attempt, STORED, View};
 

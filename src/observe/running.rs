@@ -4,9 +4,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use super::history::Sample;
+use super::status::{Attempt, Document, Live, Spool};
+use crate::time::epoch_ms;
 
 /// It answers from memory: what takes longer is no answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -26,18 +30,21 @@ const ERRORS_MAX: usize = 3;
 /// What a process says of itself.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
-pub(super) enum Running {
+pub enum Running {
     /// Nobody owns the spool.
     No,
     /// Somebody does, and does not answer there.
-    Silent { address: SocketAddr },
+    Silent {
+        /// Where it was asked.
+        address: SocketAddr,
+    },
     /// This.
     Yes(Said),
 }
 
 /// What it said, and what follows.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Said {
+pub struct Said {
     /// Why nothing is taken in, if nothing is.
     pub held: Option<String>,
     /// Messages that Kafka has and that are not read.
@@ -61,8 +68,8 @@ pub(super) struct Said {
 }
 
 /// A request that went wrong.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Error {
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Error {
     /// When its answer was there, milliseconds since 1970.
     pub at_ms: u64,
     /// What became of it.
@@ -71,55 +78,22 @@ pub(super) struct Error {
     pub message: Option<String>,
 }
 
-/// The part of `/status.json` that is of use here.
-#[derive(Debug, Deserialize)]
-struct Answer {
-    owner: Option<u32>,
-    held: Option<String>,
-    live: Live,
-    attempts: Vec<Attempt>,
-    history: History,
-}
-
-#[derive(Debug, Deserialize)]
-struct Live {
-    at_ms: u64,
-    started_ms: u64,
-    lag: Option<u64>,
-    unsealed_s: f64,
-    retention_s: Option<f64>,
-    read_per_s: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Attempt {
-    #[serde(flatten)]
-    error: Error,
-    rows: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct History {
-    samples: Vec<Sample>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-struct Sample {
-    at_ms: u64,
-    spool_bytes: u64,
-}
-
 impl Running {
-    /// Asks the owner, if there is one; `room_bytes` is what the spool may still
-    /// grow by.
-    pub fn ask(listen: SocketAddr, owner: Option<u32>, room_bytes: u64) -> Self {
-        let Some(owner) = owner else {
+    /// Asks the owner of a spool that the files describe like this, if there is one.
+    /// A process remembers its last `attempts_max` requests.
+    pub fn ask(listen: SocketAddr, spool: &Spool, attempts_max: usize) -> Self {
+        let Some(owner) = spool.owner else {
             return Self::No;
         };
         let address = reachable(listen);
-        // Another process may have the port, with a spool of its own.
-        match fetch(address).ok().filter(|said| said.owner == Some(owner)) {
-            Some(answer) => Self::Yes(Said::of(answer, room_bytes)),
+        let said = fetch(address).ok().and_then(|answer| {
+            // Another process may have the port, with a spool of its own.
+            let is_owner = answer.spool.as_ref()?.owner == Some(owner);
+            let growth_bytes_max = spool.growth_bytes_max();
+            is_owner.then(|| Said::of(answer, growth_bytes_max, attempts_max))?
+        });
+        match said {
+            Some(said) => Self::Yes(said),
             None => Self::Silent { address },
         }
     }
@@ -137,9 +111,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 /// One request in plain HTTP/1.0, which knows no chunks: the answer ends where
 /// the connection does.
-fn fetch(address: SocketAddr) -> io::Result<Answer> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = now.unwrap_or_default().saturating_sub(PAST).as_millis();
+fn fetch(address: SocketAddr) -> io::Result<Document> {
+    let since = epoch_ms(SystemTime::now()).saturating_sub(PAST.as_millis() as u64);
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
     stream.set_write_timeout(Some(ANSWER_MAX))?;
@@ -157,52 +130,53 @@ fn fetch(address: SocketAddr) -> io::Result<Answer> {
 }
 
 impl Said {
-    fn of(answer: Answer, room_bytes: u64) -> Self {
-        let Answer {
-            held,
-            live,
-            attempts,
-            history,
-            ..
-        } = answer;
-        let growth = growth(&history.samples);
+    /// `None` of a process that is starting.
+    fn of(answer: Document, growth_bytes_max: u64, attempts_max: usize) -> Option<Self> {
+        let (live, attempts) = (answer.live?, answer.attempts?);
+        let growth = growth(&answer.history.samples);
         let full_s = growth
             .filter(|growth| *growth > 0.0)
-            .map(|growth| room_bytes as f64 / growth);
+            .map(|growth| growth_bytes_max as f64 / growth);
         let left = |retention: f64| (retention - live.unsealed_s).max(0.0);
-        Self {
-            held,
+        Some(Self {
+            held: answer.held,
             lag: live.lag,
             unsealed_s: live.unsealed_s,
             retention_s: live.retention_s,
             retention_left_s: live.retention_s.map(left),
             read_per_s: live.read_per_s,
-            stored_per_s: stored_per_s(&attempts, &live),
+            stored_per_s: stored_per_s(&attempts, &live, attempts_max),
             growth_bytes_per_s: growth,
             full_s,
             errors: errors(attempts),
-        }
+        })
     }
 }
 
-/// What goes wrong in the course of things (a slot that is not open yet) is none.
+/// Expected refusals (a slot that is not open yet) are not errors.
 fn errors(attempts: Vec<Attempt>) -> Vec<Error> {
-    let errors = attempts.into_iter().rev().map(|attempt| attempt.error);
-    let wrong = errors.filter(|error| !["stored", "throttled"].contains(&error.outcome.as_str()));
-    wrong.take(ERRORS_MAX).collect()
+    let newest = attempts.into_iter().rev();
+    let wrong =
+        newest.filter(|attempt| !["stored", "throttled"].contains(&attempt.outcome.as_str()));
+    let error = |attempt: Attempt| Error {
+        at_ms: attempt.at_ms,
+        outcome: attempt.outcome,
+        message: attempt.message,
+    };
+    wrong.take(ERRORS_MAX).map(error).collect()
 }
 
 /// Rows stored after the oldest attempt that is remembered, by the time since: its
 /// own belong to the time before. With few attempts, since the start.
-fn stored_per_s(attempts: &[Attempt], live: &Live) -> f64 {
-    let full = attempts.len() >= crate::upload::view::ATTEMPTS_MAX;
+fn stored_per_s(attempts: &[Attempt], live: &Live, attempts_max: usize) -> f64 {
+    let full = attempts.len() >= attempts_max;
     let oldest = attempts.first().filter(|_| full);
     let hour_ago = live.at_ms.saturating_sub(PAST.as_millis() as u64);
-    let from = oldest.map_or(live.started_ms, |attempt| attempt.error.at_ms);
+    let from = oldest.map_or(live.started_ms, |attempt| attempt.at_ms);
     let from = from.max(hour_ago);
     let stored = attempts
         .iter()
-        .filter(|attempt| attempt.error.outcome == "stored" && attempt.error.at_ms > from);
+        .filter(|attempt| attempt.outcome == "stored" && attempt.at_ms > from);
     let rows: u64 = stored.map(|attempt| attempt.rows).sum();
     let seconds = live.at_ms.saturating_sub(from) as f64 / 1_000.0;
     if seconds > 0.0 {
@@ -262,7 +236,7 @@ mod tests {
     }
 
     fn said(answer: Value, room_bytes: u64) -> Said {
-        Said::of(serde_json::from_value(answer).unwrap(), room_bytes)
+        Said::of(serde_json::from_value(answer).unwrap(), room_bytes, 50).unwrap()
     }
 
     fn attempt(ago_s: u64, outcome: &str, rows: u64) -> Value {
@@ -361,16 +335,26 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        let ask = |answer: &str, owner| Running::ask(serve(answer.to_owned()), Some(owner), 0);
+        let spool = |owner| Spool {
+            owner,
+            ..Spool::default()
+        };
+        let ask =
+            |answer: &str, owner| Running::ask(serve(answer.to_owned()), &spool(Some(owner)), 50);
         assert!(matches!(ask(&ok, 42), Running::Yes(_)));
         assert!(matches!(ask(&ok, 43), Running::Silent { .. }));
         let missing = ok.replace("200 OK", "404 Not Found");
         assert!(matches!(ask(&missing, 42), Running::Silent { .. }));
         assert!(matches!(ask("", 42), Running::Silent { .. }));
+        let starting = ok.replace("\"live\"", "\"past\"");
+        assert!(matches!(ask(&starting, 42), Running::Silent { .. }));
         let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-        assert!(matches!(Running::ask(nobody, None, 0), Running::No));
         assert!(matches!(
-            Running::ask(nobody, Some(42), 0),
+            Running::ask(nobody, &spool(None), 50),
+            Running::No
+        ));
+        assert!(matches!(
+            Running::ask(nobody, &spool(Some(42)), 50),
             Running::Silent { .. }
         ));
     }
