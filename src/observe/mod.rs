@@ -166,7 +166,7 @@ mod tests {
 
     use super::history::Sample;
     use super::*;
-    use crate::heartbeat::Pulse;
+    use crate::heartbeat::Heartbeat;
 
     async fn fetch(address: std::net::SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -184,7 +184,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let board = Board::new(vec![("ingest", Pulse::default())]);
+        let board = Board::new(vec![("ingest", Heartbeat::default())]);
         let server = tokio::spawn(serve(listener, handle, board.clone(), stop.clone()));
 
         let health = fetch(address, "/healthz").await;
