@@ -19,6 +19,10 @@ pub struct Heartbeat {
 }
 
 impl Default for Heartbeat {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "watched by the system's clock, beyond the loops"
+    )]
     /// One that beats now.
     fn default() -> Self {
         Self::new(Instant::now())

@@ -89,6 +89,10 @@ pub struct Host {
 }
 
 impl Default for Host {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the system's chance, for whoever hands in no other"
+    )]
     /// The system's.
     fn default() -> Self {
         Self {
