@@ -2,14 +2,13 @@
 //! what it keeps for terminals.
 
 mod support {
-    pub mod copied;
+    pub mod golden;
 }
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::CommandCargoExt;
-use support::copied::golden_spool;
+use support::golden::{self, golden_spool};
 
 fn spoolhouse() -> Command {
     let mut command = Command::cargo_bin("spoolhouse").unwrap();
@@ -166,7 +165,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 
 #[test]
 fn what_is_found_to_be_wrong_exits_with_1() {
-    let spool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/spool");
+    let spool = golden::newest().dir;
     let (code, stderr) = end(spoolhouse().arg("verify").arg(&spool));
     assert_eq!(code, Some(1), "{stderr}");
     let (code, stderr) = end(spoolhouse().arg("inspect").arg(spool.join("LOCK")));

@@ -1,5 +1,9 @@
 //! What does `inspect` say of a file: one of ours, one that was changed, one of
-//! somebody else's? The files are those of `tests/golden/spool`.
+//! somebody else's? The files are those of the newest golden spool.
+
+mod support {
+    pub mod golden;
+}
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +16,13 @@ use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use spoolhouse::spool::inspect::{Options, inspect};
 
+use support::golden;
+
 const SEGMENT: &str = "ready/seg-0000000004.parquet";
 const UNDECODABLE: &str = "undecodable/und-0000000007.parquet";
 
 fn golden(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden/spool")
-        .join(file)
+    golden::newest().dir.join(file)
 }
 
 /// The one batch in a room.

@@ -1,5 +1,5 @@
 //! Can any Parquet tool open any file of a spool? pyarrow, DuckDB, the ClickHouse
-//! engine and parquet-java each read a spool of the current code and the golden
+//! engine and parquet-java each read a spool of the current code and every golden
 //! one, and must agree. What they compare is in `tests/open_with_tools.py`.
 
 mod support;
@@ -19,6 +19,7 @@ use spoolhouse::spool::batch::recipe::{Codec, Encoding, Recipe, Strength};
 use spoolhouse::spool::footer::BatchFooter;
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
 use spoolhouse::spool::{Intake, Outlet, Spool, batch, schema};
+use support::golden::{self, Golden};
 use support::source;
 
 /// Every room that may hold Parquet files.
@@ -31,9 +32,6 @@ const ROOMS: [&str; 7] = [
     "undecodable",
     "doubtful",
 ];
-
-/// The golden file that was cut off on purpose.
-const TORN: &str = "seg-0000000006.parquet";
 
 const BODY_BYTES_MAX: u64 = 1 << 20;
 
@@ -83,7 +81,7 @@ fn opened(files: &[PathBuf]) -> Vec<Value> {
     read
 }
 
-/// The whole Parquet files of a spool, by room.
+/// The Parquet files of a spool, by room.
 fn parquet_files(spool: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for room in ROOMS {
@@ -93,7 +91,7 @@ fn parquet_files(spool: &Path) -> Vec<PathBuf> {
         let paths = entries.map(|entry| entry.unwrap().path());
         files.extend(paths.filter(|path| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            name.ends_with(".parquet") && name != TORN
+            name.ends_with(".parquet")
         }));
     }
     files.sort();
@@ -102,13 +100,17 @@ fn parquet_files(spool: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_file_of_the_golden_spool_opens_in_every_tool() {
-    let files = parquet_files(&repository().join("tests/golden/spool"));
-    let read = opened(&files);
-    assert!(read.len() >= 9, "one of everything: {files:?}");
-    for file in &read {
-        let sample = &file["sample"]["remote_addr"];
-        if file["columns"][0] == "timestamp" {
-            assert_eq!(sample, &serde_json::json!(["1.2.3.X"]), "{file}");
+    for golden in golden::all() {
+        let torn = torn_in(&golden);
+        let mut files = parquet_files(&golden.dir);
+        files.retain(|file| !torn.contains(file));
+        let read = opened(&files);
+        assert!(read.len() >= 9, "one of everything: {files:?}");
+        for file in &read {
+            let sample = &file["sample"]["remote_addr"];
+            if file["columns"][0] == "timestamp" {
+                assert_eq!(sample, &serde_json::json!(["1.2.3.X"]), "{file}");
+            }
         }
     }
 }
@@ -192,10 +194,18 @@ fn encodings(file: &Path) -> BTreeSet<String> {
         .collect()
 }
 
+/// The files of a golden spool that were cut off on purpose.
+fn torn_in(golden: &Golden) -> Vec<PathBuf> {
+    let faults = golden.list.verified.faults.iter();
+    let torn = faults.filter(|(_, fault)| *fault == "torn");
+    torn.map(|(file, _)| golden.dir.join(file)).collect()
+}
+
 #[test]
 fn a_torn_file_is_noticed() {
-    let torn = repository().join("tests/golden/spool/ready").join(TORN);
-    assert!(!open(&[torn]).status.success());
+    let torn = torn_in(&golden::newest());
+    assert_eq!(torn.len(), 1);
+    assert!(!open(&torn).status.success());
 }
 
 /// One file of each kind in each room, all with odd content.

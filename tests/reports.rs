@@ -7,14 +7,14 @@
 //! ```
 
 mod support {
-    pub mod copied;
+    pub mod golden;
 }
 
 use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::cargo::CommandCargoExt;
-use support::copied::golden_spool;
+use support::golden::{self, files_below, golden_spool};
 
 /// What a command says of the golden spool, and its exit code.
 fn said(dir: &Path, arguments: &[&str]) -> String {
@@ -82,6 +82,28 @@ fn reports_look_as_they_did() {
             insta::assert_snapshot!(format!("inspect-{room}"), report);
         }
     });
+}
+
+#[test]
+fn verify_says_of_every_golden_spool_what_is_listed() {
+    for golden in golden::all() {
+        let dir = tempfile::tempdir().unwrap();
+        golden.copy_to(&dir.path().join("spool"));
+        let report = said(dir.path(), &["verify"]);
+        let expected = &golden.list.verified;
+        for (file, fault) in &expected.faults {
+            let line = format!("FAULT {file}: {fault}: ");
+            assert!(report.contains(&line), "{line:?} in {report}");
+        }
+        for file in &expected.notes {
+            assert!(report.contains(&format!("note  {file}: ")), "{report}");
+        }
+        let lines = |word: &str| report.lines().filter(|line| line.starts_with(word)).count();
+        assert_eq!(lines("FAULT "), expected.faults.len(), "{report}");
+        assert_eq!(lines("note "), expected.notes.len(), "{report}");
+        assert!(report.ends_with("exit code Some(1)\n"), "{report}");
+        assert_eq!(files_below(&dir.path().join("spool")), golden.files());
+    }
 }
 
 #[test]

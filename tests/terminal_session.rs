@@ -3,7 +3,7 @@
 //! afterwards as it was.
 
 mod support {
-    pub mod copied;
+    pub mod golden;
     pub mod nginx;
     pub mod stack;
     pub mod terminal;
@@ -12,7 +12,7 @@ mod support {
 use std::fs;
 use std::path::Path;
 
-use support::copied::golden_spool;
+use support::golden::golden_spool;
 use support::nginx::Nginx;
 use support::stack::by_hand::{house_with_segments, last_in};
 use support::stack::rows::rows;

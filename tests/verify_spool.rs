@@ -26,7 +26,7 @@ use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::{self, Kept, Message};
 use spoolhouse::spool::verify::{Options, Report, verify};
 use spoolhouse::spool::{Intake, Outlet, Spool, batch, digest, segment};
-use support::{names_in, open_segment, rows, source};
+use support::{golden, names_in, open_segment, rows, source};
 use uuid::Uuid;
 
 fn look(root: &Path) -> Report {
@@ -122,8 +122,7 @@ fn a_sound_spool_has_no_fault_and_nothing_to_note() {
 
 #[test]
 fn the_golden_spool_has_the_faults_that_were_put_there() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/spool");
-    let report = look(&golden);
+    let report = look(&golden::newest().dir);
     let found = faults(&report);
     let files: Vec<&str> = found.iter().map(|(file, _)| file.as_str()).collect();
     assert_eq!(files, ["ready/foreign.txt", "ready/seg-0000000006.parquet"]);

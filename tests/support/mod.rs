@@ -3,6 +3,7 @@
 #![allow(dead_code)] // every test uses its own part of it
 
 pub mod driver;
+pub mod golden;
 pub mod sim_disk;
 pub mod world;
 
