@@ -111,10 +111,15 @@ pub fn texts(rows: &RecordBatch) -> Vec<Vec<u8>> {
 /// The rows of the segments and batches in these rooms, sorted.
 pub fn log_rows(spool: &Path, rooms: &[&str]) -> Vec<Row> {
     let files = rooms.iter().flat_map(|room| files_in(spool, room));
-    let batches = files.flat_map(|file| decode(fs::read(file).unwrap()));
-    let mut rows: Vec<Row> = batches.flat_map(|batch| log_rows_of(&batch)).collect();
+    let mut rows: Vec<Row> = files.flat_map(|file| log_rows_in(&file)).collect();
     rows.sort();
     rows
+}
+
+/// The rows of a segment or a batch.
+pub fn log_rows_in(file: &Path) -> Vec<Row> {
+    let batches = decode(fs::read(file).unwrap());
+    batches.iter().flat_map(log_rows_of).collect()
 }
 
 fn log_rows_of(batch: &RecordBatch) -> Vec<Row> {
