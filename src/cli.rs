@@ -8,7 +8,7 @@ use anstream::{AutoStream, ColorChoice};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::commands::progress::LogLines;
+use crate::commands::terminal::progress_bar::LogLines;
 use crate::commands::{self, Misuse};
 use crate::config::ConfigError;
 

@@ -6,14 +6,19 @@
 //! out of it. The spool knows neither Kafka's client nor HTTP.
 #![warn(missing_docs)]
 
+pub mod blocking;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod estimate;
 pub mod failpoint;
 pub mod ingest;
 pub mod observe;
+pub mod preflight;
 pub mod pulse;
 pub mod spool;
+pub mod time;
+pub mod traffic;
 pub mod upload;
 
 /// Readers and builders of the wire contract, generated from `schema/http_log.capnp`.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::time::Clock;
+
 /// How often a long wait for somebody else counts as a beat.
 const DURING_WAIT: Duration = Duration::from_secs(1);
 
@@ -47,13 +49,14 @@ impl Pulse {
     }
 
     /// Waits for something that has a time limit of its own, beating meanwhile.
-    pub async fn during<T>(&self, wait: impl Future<Output = T>) -> T {
+    pub async fn during<T>(&self, wait: impl Future<Output = T>, clock: &dyn Clock) -> T {
         let mut wait = std::pin::pin!(wait);
-        let mut ticks = tokio::time::interval(DURING_WAIT);
         loop {
+            self.beat(clock.now());
             tokio::select! {
+                biased;
                 done = &mut wait => return done,
-                _ = ticks.tick() => self.beat(Instant::now()),
+                () = clock.sleep(DURING_WAIT) => {}
             }
         }
     }

@@ -18,6 +18,7 @@ use spoolhouse::spool::outlet::PackOptions;
 use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool, digest, read};
+use spoolhouse::time::SystemClock;
 use support::sim_disk::SimDisk;
 use support::{count_ids, names_in, open_segment, rows, source};
 use uuid::Uuid;
@@ -30,7 +31,14 @@ fn at(place: &str) -> PathBuf {
 
 fn open(disk: &SimDisk) -> Spool {
     let disk = Arc::new(disk.clone());
-    Spool::open_on(disk, Layout::new(SPOOL), None, Uuid::from_u128(1)).unwrap()
+    Spool::open_on(
+        disk,
+        Layout::new(SPOOL),
+        None,
+        Uuid::from_u128(1),
+        Arc::new(SystemClock),
+    )
+    .unwrap()
 }
 
 fn pack() -> PackOptions {

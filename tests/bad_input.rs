@@ -9,8 +9,8 @@ mod support {
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
-use spoolhouse::commands::produce::corpus::{ODD_ADDRESSES, bad_messages, long_url, odd_messages};
-use spoolhouse::commands::produce::traffic::Traffic;
+use spoolhouse::traffic::Traffic;
+use spoolhouse::traffic::corpus::{ODD_ADDRESSES, bad_messages, long_url, odd_messages};
 use support::stack::House;
 use support::stack::feed::At;
 use support::stack::house::ends;

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 
 use capnp::message::HeapAllocator;
-use spoolhouse::commands::produce::message::Fields;
+use spoolhouse::traffic::message::Fields;
 use support::stack::feed::At;
 use support::stack::house::NOWHERE;
 use support::stack::recorder::Recorder;

@@ -10,7 +10,7 @@ mod support {
 use std::fs;
 use std::process::Command;
 
-use spoolhouse::commands::produce::corpus::bad_messages;
+use spoolhouse::traffic::corpus::bad_messages;
 use support::stack::rows::{rows, send};
 use support::stack::{House, root, stack};
 

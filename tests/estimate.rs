@@ -8,7 +8,7 @@ use std::process::Command;
 
 use assert_cmd::cargo::CommandCargoExt;
 use serde_json::Value;
-use spoolhouse::commands::produce::traffic::{Profile, Traffic};
+use spoolhouse::traffic::{Profile, Traffic};
 
 fn estimate(words: &str) -> (Option<i32>, String, String) {
     let mut command = Command::cargo_bin("spoolhouse").unwrap();
@@ -259,7 +259,7 @@ fn people_read_the_answer_first_and_what_it_rests_on_last() {
         "latency ",
         "Kafka ",
         "What this rests on:",
-        "spoolhouse produce (src/commands/produce)",
+        "spoolhouse produce (src/traffic)",
         "ops/bench estimate",
     ]
     .map(|words| {

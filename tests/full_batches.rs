@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-use spoolhouse::commands::produce::traffic::{Profile, Traffic};
 use spoolhouse::ingest::window::Window;
 use spoolhouse::spool::batch::recipe::{Encoding, Recipe};
 use spoolhouse::spool::batch::trial;
@@ -13,6 +12,7 @@ use spoolhouse::spool::disk::LocalDisk;
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::outlet::{Batch, PackOptions};
 use spoolhouse::spool::{Intake, Outlet, Spool, read, rehearsal, schema};
+use spoolhouse::traffic::{Profile, Traffic};
 
 mod support;
 

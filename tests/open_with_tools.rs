@@ -12,13 +12,13 @@ use std::time::Instant;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
-use spoolhouse::commands::produce::corpus::{ODD_ADDRESSES, bad_messages, odd_messages};
 use spoolhouse::ingest::window::Window;
 use spoolhouse::spool::batch::order::Order;
 use spoolhouse::spool::batch::recipe::{Codec, Encoding, Recipe, Strength};
 use spoolhouse::spool::footer::BatchFooter;
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
 use spoolhouse::spool::{Intake, Outlet, Spool, batch, schema};
+use spoolhouse::traffic::corpus::{ODD_ADDRESSES, bad_messages, odd_messages};
 use support::golden::{self, Golden};
 use support::source;
 

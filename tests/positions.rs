@@ -13,7 +13,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
-use spoolhouse::commands::produce::traffic;
+use spoolhouse::traffic;
 use support::stack::feed::At;
 use support::stack::rows::{assert_same, rows, send, stored};
 use support::stack::{House, stack};

@@ -12,6 +12,7 @@ use spoolhouse::spool::batch::recipe::Encoding;
 use spoolhouse::spool::effort::Effort;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::upload::pacer::PaceOptions;
+use spoolhouse::upload::proxy::Proxy;
 use spoolhouse::upload::request::{Target, insert};
 use spoolhouse::upload::send;
 use spoolhouse::upload::settings::{Settings, effective};
@@ -60,7 +61,7 @@ async fn the_connection_stands_before_the_slot_and_the_first_byte_leaves_when_it
     let begun = Instant::now();
     let opens = begun + AWAY;
     let body = Bytes::from_static(b"rows");
-    let posted = transport.post(&request, body, opens.into()).await;
+    let posted = transport.post(&request, body, opens).await;
 
     let (connected, first_byte) = serving.join().unwrap();
     assert!(connected < begun + AWAY / 2, "{:?}", connected - begun);
@@ -96,15 +97,20 @@ async fn a_batch_lies_in_sending_before_its_first_byte_leaves() {
             interval_ms: INTERVAL.as_millis() as u64,
             body_bytes_max: 1 << 20,
         },
-        transport: TransportOptions::default(),
         data_attempts_max: 3,
         view: View::default(),
         target,
     };
     let stop = CancellationToken::new();
-    let running = tokio::spawn(send::run(options, Outlet::new(spool), stop.clone()));
+    let running = tokio::spawn(send::run(
+        options,
+        Transport::new(TransportOptions::default(), false).unwrap(),
+        Outlet::new(spool),
+        send::Host::default(),
+        stop.clone(),
+    ));
     let seen = tokio::task::spawn_blocking(move || serving.join().unwrap());
     assert_eq!(seen.await.unwrap(), (1, 1));
     stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap();
 }

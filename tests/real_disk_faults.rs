@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use spoolhouse::commands::produce::traffic;
+use spoolhouse::traffic;
 use support::stack::feed::At;
 use support::stack::mounts::Mounts;
 use support::stack::recorder::Recorder;

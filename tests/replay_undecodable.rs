@@ -19,6 +19,7 @@ use spoolhouse::spool::replay::{Decoded, Replayed, replay, sources};
 use spoolhouse::spool::undecodable::{self, Kept, Message};
 use spoolhouse::spool::verify::{Options, verify};
 use spoolhouse::spool::{Intake, Outlet, Spool};
+use spoolhouse::time::SystemClock;
 use support::sim_disk::{Moment, SimDisk};
 use support::world::SPOOL;
 use support::{count_ids, names_in, open_segment, rows_of, source};
@@ -30,8 +31,14 @@ const SEGMENTS: [(i64, i64); 3] = [(10, 4), (5, 1), (0, 6)];
 
 fn open(disk: &SimDisk) -> io::Result<Spool> {
     let layout = Layout::new(SPOOL);
-    Spool::open_on(Arc::new(disk.clone()), layout, None, Uuid::from_u128(1))
-        .map_err(io::Error::other)
+    Spool::open_on(
+        Arc::new(disk.clone()),
+        layout,
+        None,
+        Uuid::from_u128(1),
+        Arc::new(SystemClock),
+    )
+    .map_err(io::Error::other)
 }
 
 /// A spool whose segments are ready; the undecodable messages' offsets.
@@ -253,7 +260,7 @@ fn real_records_are_masked_and_what_is_none_stays_with_todays_reason() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path()).unwrap();
     let intake = Intake::new(spool.clone());
-    let traffic = spoolhouse::commands::produce::traffic::Traffic {
+    let traffic = spoolhouse::traffic::Traffic {
         profile: Default::default(),
         seed: 1,
         start_milli: 1_700_000_000_000,

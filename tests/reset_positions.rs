@@ -13,6 +13,7 @@ use spoolhouse::ingest::positions::{Reset, Standing, Target, plan, reset};
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::{Intake, Spool};
+use spoolhouse::time::SystemClock;
 use support::sim_disk::{Moment, SimDisk};
 use support::source;
 use support::world::SPOOL;
@@ -29,7 +30,9 @@ fn us() -> Uuid {
 
 fn open(disk: &SimDisk) -> Intake {
     let disk = Arc::new(disk.clone());
-    Intake::new(Spool::open_on(disk, Layout::new(SPOOL), None, us()).unwrap())
+    Intake::new(
+        Spool::open_on(disk, Layout::new(SPOOL), None, us(), Arc::new(SystemClock)).unwrap(),
+    )
 }
 
 /// What the group has committed: it survives our crashes.

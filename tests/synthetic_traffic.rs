@@ -13,12 +13,12 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use spoolhouse::commands::produce::corpus::bad_messages;
-use spoolhouse::commands::produce::traffic::{Profile, RESOURCE_IDS, Row, Traffic};
 use spoolhouse::commands::produce::{Args, Message, messages, produce};
 use spoolhouse::ingest::anonymize::mask;
 use spoolhouse::ingest::record::decode;
 use spoolhouse::spool::schema::LOG_COLUMNS;
+use spoolhouse::traffic::corpus::bad_messages;
+use spoolhouse::traffic::{Profile, RESOURCE_IDS, Row, Traffic};
 
 const TRAFFIC: Traffic = Traffic {
     profile: Profile::Uniform,

@@ -14,6 +14,7 @@ use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::limits::Limits;
 use spoolhouse::spool::undecodable::{self, Kept, Message};
 use spoolhouse::spool::{Intake, Spool};
+use spoolhouse::time::SystemClock;
 use support::sim_disk::{Moment, SimDisk};
 use support::source;
 use support::world::SPOOL;
@@ -22,7 +23,14 @@ use uuid::Uuid;
 fn open(disk: &SimDisk, limits: Limits) -> Intake {
     let layout = Layout::new(SPOOL);
     let disk = Arc::new(disk.clone());
-    let spool = Spool::open_on(disk, layout, None, Uuid::from_u128(1)).unwrap();
+    let spool = Spool::open_on(
+        disk,
+        layout,
+        None,
+        Uuid::from_u128(1),
+        Arc::new(SystemClock),
+    )
+    .unwrap();
     Intake::with_limits(spool, limits)
 }
 

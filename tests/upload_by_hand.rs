@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use spoolhouse::commands::produce::traffic;
 use spoolhouse::spool::digest;
+use spoolhouse::traffic;
 use support::nginx::{Line, Nginx};
 use support::stack::by_hand::{
     self, assert_exit, house_with_segments, is_empty, last_in, said, upload,

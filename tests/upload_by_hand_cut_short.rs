@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
-use spoolhouse::commands::produce::traffic;
+use spoolhouse::traffic;
 use support::stack::by_hand::{assert_exit, house_with_segments, is_empty, last_in, upload};
 use support::stack::fault_proxy::FaultProxy;
 use support::stack::rows::{assert_stored_once, rows};

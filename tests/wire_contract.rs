@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use spoolhouse::commands::produce::corpus::{
-    ODD_ADDRESSES, ORDINARY, bad_messages, long_url, odd_messages,
-};
 use spoolhouse::ingest::anonymize::mask;
 use spoolhouse::ingest::record::{Record, Undecodable, decode};
+use spoolhouse::traffic::corpus::{ODD_ADDRESSES, ORDINARY, bad_messages, long_url, odd_messages};
 
 fn ordinary() -> Record<'static> {
     Record {
@@ -198,7 +196,7 @@ fn framed() -> impl Strategy<Value = Vec<u8>> {
     ];
     let segment = prop::collection::vec(word, 0..40);
     prop::collection::vec(segment, 1..5)
-        .prop_map(|segments| spoolhouse::commands::produce::message::frame(&segments))
+        .prop_map(|segments| spoolhouse::traffic::message::frame(&segments))
 }
 
 /// Valid messages with a few bytes changed.

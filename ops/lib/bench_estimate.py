@@ -7,7 +7,7 @@ an insert per slot through the view; the others as so many batches leave it once
 are merged. Then rows and bytes of the log, the totals and their projections are
 compared with `spoolhouse estimate --json`.
 
-The costs in src/commands/estimate/costs.rs were fitted to all data sets but the
+The costs in src/estimate/costs.rs were fitted to all data sets but the
 steeper one, by --fit, which prints them; the steeper one was never used for that.
 
 Each data set's figures are kept as soon as they are there, so that a run can be

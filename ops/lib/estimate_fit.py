@@ -1,4 +1,4 @@
-"""Fits the costs of src/commands/estimate/costs.rs.
+"""Fits the costs of src/estimate/costs.rs.
 
 Job: for the log, the totals and each projection, costs of at least nothing whose sums
 come closest to the measured bytes, every data set weighing the same. Where the data

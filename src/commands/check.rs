@@ -2,9 +2,7 @@
 //! mend what is wrong. Changes nothing but a temporary file in the spool's
 //! directory, and with `--proxy` takes one slot.
 
-mod findings;
 mod print;
-mod proxy;
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -13,14 +11,16 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{ConfigFile, kafka_options, plural, progress, status};
+use super::terminal::progress_bar;
+use super::{ConfigFile, kafka_options, plural, status};
 use crate::config::{Loaded, Shown};
 use crate::ingest::survey;
+use crate::preflight::findings::{self, Finding, Level};
+use crate::preflight::proxy;
 use crate::spool::disk::LocalDisk;
 use crate::spool::footer::Source;
 use crate::spool::layout::Layout;
 use crate::spool::{glance, probe};
-use findings::{Finding, Level};
 
 /// How often the spinner turns while something is asked.
 const TURN: Duration = Duration::from_millis(100);
@@ -146,7 +146,7 @@ fn look(loaded: &Loaded, ask_proxy: bool) -> Vec<Finding> {
 /// Does something that may take a while, with a spinner on stderr if that is a
 /// terminal.
 fn busy<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
-    let bar = progress::spinner("{spinner} {msg}").with_message(what);
+    let bar = progress_bar::spinner("{spinner} {msg}").with_message(what);
     bar.enable_steady_tick(TURN);
     let done = work();
     bar.finish_and_clear();

@@ -2,15 +2,8 @@
 //! the proxy, of Kafka and of time. Touches nothing; with `--from` one request asks
 //! a live server what its rows take.
 
-mod costs;
-mod disk;
-mod flow;
-mod keys;
 mod print;
-mod report;
-mod sample;
-mod server;
-mod spectrum;
+pub(crate) mod server;
 mod typed;
 
 use std::io::{self, Write};
@@ -18,8 +11,8 @@ use std::io::{self, Write};
 use anyhow::Result;
 
 use super::ConfigFile;
-use crate::commands::produce::traffic::{Profile, Shape};
-use report::Report;
+use crate::estimate::report::Report;
+use crate::traffic::{Profile, Shape};
 use typed::{Days, Rate};
 
 const EXAMPLES: &str = "\

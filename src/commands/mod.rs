@@ -1,7 +1,6 @@
 //! The subcommands, one file each: they read the configuration, hand each room
 //! its options and put the rooms together.
 
-mod ask;
 pub mod check;
 pub mod completions;
 pub mod estimate;
@@ -9,10 +8,10 @@ pub mod inspect;
 pub mod man;
 pub mod positions;
 pub mod produce;
-pub(crate) mod progress;
 pub mod replay_undecodable;
 pub mod run;
 pub mod status;
+pub(crate) mod terminal;
 pub mod upload;
 pub mod verify;
 
@@ -55,7 +54,7 @@ impl ConfigFile {
 /// A [`crate::config::ConfigError`] if there can be no spool in that directory,
 /// an [`OpenError`](crate::spool::opening::OpenError) if the disk has trouble that may pass, or that names the
 /// owner's pid if there is one.
-pub(super) fn open_spool(loaded: &Loaded) -> anyhow::Result<Spool> {
+pub(crate) fn open_spool(loaded: &Loaded) -> anyhow::Result<Spool> {
     Spool::open(&loaded.config.spool.dir).map_err(|error| {
         if error.is_bad_place() {
             anyhow::Error::new(loaded.blame("spool.dir", error))
@@ -66,7 +65,7 @@ pub(super) fn open_spool(loaded: &Loaded) -> anyhow::Result<Spool> {
 }
 
 /// How to reach Kafka on behalf of a spool.
-pub(super) fn kafka_options(config: &Config, spool: Uuid) -> kafka::Options {
+pub(crate) fn kafka_options(config: &Config, spool: Uuid) -> kafka::Options {
     let kafka = &config.kafka;
     kafka::Options {
         brokers: kafka.brokers.clone(),
@@ -81,13 +80,13 @@ pub(super) fn kafka_options(config: &Config, spool: Uuid) -> kafka::Options {
 }
 
 /// A number and what it counts: `1 file`, `2 files`.
-fn plural(count: u64, what: &str) -> String {
+pub(crate) fn plural(count: u64, what: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {what}{ending}")
 }
 
 /// Text from outside with nothing in it that a terminal obeys.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

@@ -1,7 +1,7 @@
 //! `spoolhouse positions`: where every partition is read next, and moving that
 //! place on purpose.
 
-mod show;
+mod print;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::{ConfigFile, Misuse, kafka_options, open_spool};
 use crate::config::Loaded;
-use crate::ingest::kafka::{Consumer, KafkaError};
+use crate::ingest::broker::BrokerError;
+use crate::ingest::kafka::Consumer;
 use crate::ingest::positions::{self, Reset, Standing, Target};
 use crate::spool::Intake;
 use crate::spool::disk::LocalDisk;
@@ -20,6 +21,7 @@ use crate::spool::footer::{SegmentFooter, Source};
 use crate::spool::glance;
 use crate::spool::layout::Layout;
 use crate::spool::state::State;
+use crate::time::SystemClock;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,7 +98,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     if targets.is_empty() {
         let answer = look(&loaded)?;
-        return show::positions(&mut io::stdout().lock(), &answer, args.json);
+        return print::positions(&mut io::stdout().lock(), &answer, args.json);
     }
     if args.dry_run {
         let answer = look(&loaded)?;
@@ -106,7 +108,7 @@ pub fn run(args: Args) -> Result<()> {
         let spool = answer.spool.unwrap_or_default();
         let (source, standings) = answer.kafka.map_err(anyhow::Error::msg)?;
         let resets = plan(&source, &standings, &targets, spool, &sealed)?;
-        return show::resets(&mut io::stdout().lock(), &resets, args.json, false);
+        return print::resets(&mut io::stdout().lock(), &resets, args.json, false);
     }
     reset(&loaded, &targets, &args)
 }
@@ -134,12 +136,12 @@ fn look(loaded: &Loaded) -> Result<Answer> {
 fn ask(
     loaded: &Loaded,
     own: impl Fn(&Source, i32) -> Option<i64>,
-) -> Result<(Source, BTreeMap<i32, Standing>), KafkaError> {
+) -> Result<(Source, BTreeMap<i32, Standing>), BrokerError> {
     let options = kafka_options(&loaded.config, Uuid::nil());
     positions::ask(&Consumer::inquire(options)?, own)
 }
 
-fn cant_ask(loaded: &Loaded, error: &KafkaError) -> String {
+fn cant_ask(loaded: &Loaded, error: &BrokerError) -> String {
     let kafka = &loaded.config.kafka;
     format!(
         "Kafka ({}) does not tell about {}: {error}",
@@ -164,13 +166,13 @@ fn reset(loaded: &Loaded, targets: &BTreeMap<i32, Target>, args: &Args) -> Resul
     let sealed = intake.sealed()?;
     let resets = plan(&source, &standings, targets, spool.id(), &sealed)?;
     if asks {
-        show::resets(&mut io::stderr().lock(), &resets, false, false)?;
+        print::resets(&mut io::stderr().lock(), &resets, false, false)?;
         if !confirmed()? {
             anyhow::bail!("not confirmed; nothing was changed");
         }
     }
     carry_out(loaded, &intake, &source, &resets, spool.id())?;
-    show::resets(&mut io::stdout().lock(), &resets, args.json, true)
+    print::resets(&mut io::stdout().lock(), &resets, args.json, true)
 }
 
 fn plan(
@@ -196,7 +198,8 @@ fn carry_out(
     spool: Uuid,
 ) -> Result<()> {
     positions::reset(intake, source, resets, SystemTime::now(), |commits| {
-        positions::commit_as_member(kafka_options(&loaded.config, spool), commits)
+        let consumer = Consumer::subscribe(kafka_options(&loaded.config, spool))?;
+        positions::commit_as_member(&consumer, commits, &SystemClock)
     })
     .context(
         "the reset did not go through; each partition is read from its old place or from the new \

@@ -4,12 +4,7 @@
 //! made again (`--dry-run --expect`). A message is sent exactly once or the command
 //! fails and says how many were not.
 
-pub mod corpus;
-pub mod message;
-pub mod traffic;
-
 mod delivery;
-mod realistic;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -24,8 +19,8 @@ use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::delivery::Delivery;
-use self::traffic::{Profile, Row, Traffic, UNPACED_STEP_MILLI};
-use super::progress;
+use super::terminal::progress_bar;
+use crate::traffic::{Profile, Row, Traffic, UNPACED_STEP_MILLI, corpus};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -157,7 +152,7 @@ pub fn produce(args: &Args) -> Result<Summary> {
         true => None,
         false => Some(Delivery::connect(&args.brokers, &args.topic)?),
     };
-    let progress = progress::bar(
+    let progress = progress_bar::bar(
         args.count,
         "{bar:30} {human_pos} of {human_len}, {per_sec}, {eta} left",
     );

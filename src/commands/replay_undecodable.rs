@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 
-use super::{ConfigFile, open_spool, plural, progress};
+use super::terminal::progress_bar;
+use super::{ConfigFile, open_spool, plural};
 use crate::config::Loaded;
 use crate::ingest::redecode::{Counts, count, redecode};
 use crate::spool::disk::LocalDisk;
@@ -117,7 +118,7 @@ fn look(loaded: &Loaded) -> Result<Done> {
 /// The sources, one after the other, with a bar on stderr if that is a terminal.
 fn each(sources: &[Source]) -> impl Iterator<Item = &Source> {
     let style = "{bar:30} {binary_bytes} of {binary_total_bytes}, {eta} left";
-    let bar = progress::bar(sources.iter().map(|source| source.bytes).sum(), style);
+    let bar = progress_bar::bar(sources.iter().map(|source| source.bytes).sum(), style);
     let end = bar.clone();
     sources
         .iter()

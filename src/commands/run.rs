@@ -6,8 +6,10 @@
 //! taken in is sealed and committed. A second signal ends the process at once;
 //! that is safe as well, since a start repairs whatever a crash leaves.
 
-mod watch;
+mod publish_status;
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
@@ -16,19 +18,22 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use watch::Watched;
+use publish_status::Watched;
 
 use super::{ConfigFile, kafka_options, open_spool};
 use crate::config::{Config, Loaded};
 use crate::failpoint;
 use crate::ingest::headroom::Headroom;
+use crate::ingest::kafka::Consumer;
 use crate::ingest::{consume, progress, window};
 use crate::observe;
 use crate::observe::board::Board;
 use crate::spool::effort::Effort;
 use crate::spool::undecodable::limits::Limits;
-use crate::spool::{Intake, Outlet, Spool};
-use crate::upload::{pacer, request, send, settings, transport, view};
+use crate::spool::{Intake, Outlet};
+use crate::time::SystemClock;
+use crate::upload::transport::{Transport, TransportError, TransportOptions};
+use crate::upload::{pacer, request, send, settings, view};
 
 /// Undecodable messages may take one part in so many of the spool's budget.
 const UNDECODABLE_SHARE: u64 = 4;
@@ -114,17 +119,30 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
         sending: sending.view.clone(),
         board: board.clone(),
     };
-    tokio::spawn(watch::run(watched, stop.clone()));
+    tokio::spawn(publish_status::run(watched, stop.clone()));
     let mut observing = tokio::spawn(observe::serve(listener, metrics, board, stop.clone()));
-    let mut uploading = tokio::spawn(send::run(sending, Outlet::new(spool.clone()), stop.clone()));
+    let mut uploading = tokio::spawn(send::run(
+        sending,
+        transport(config)?,
+        Outlet::new(spool.clone()),
+        send::Host::default(),
+        stop.clone(),
+    ));
     let intake = Intake::with_limits(spool.clone(), undecodable_limits(config));
     tokio::spawn(tidy_undecodable(intake.clone(), stop.clone()));
-    let options = ingest_options(config, &spool, reading);
+    let options = consume::Options {
+        headroom: headroom(config),
+        view: reading,
+    };
+    let kafka = kafka_options(config, spool.id());
     let mut ingesting = tokio::task::spawn_blocking({
         let stop = stop.clone();
-        move || consume::run(options, intake, &stop)
+        move || {
+            let consumer = Consumer::subscribe(kafka)?;
+            consume::run(options, &consumer, intake, Arc::new(SystemClock), &stop)
+        }
     });
-    watch::tell_manager(&[NotifyState::Ready]);
+    publish_status::tell_manager(&[NotifyState::Ready]);
 
     let mut ingest_ended = None;
     let trouble = tokio::select! {
@@ -133,10 +151,10 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
             ingest_ended = Some(());
             Some(failure("ingest", ended))
         }
-        ended = &mut uploading => Some(failure("upload", ended)),
+        ended = &mut uploading => Some(failure("upload", ended.map(Ok::<(), Infallible>))),
         ended = &mut observing => Some(failure("the status server", ended)),
     };
-    watch::tell_manager(&[NotifyState::Stopping]);
+    publish_status::tell_manager(&[NotifyState::Stopping]);
     tracing::info!("stopping: sealing and committing what was taken in");
     stop.cancel();
     let leave = async {
@@ -197,16 +215,8 @@ async fn tidy_undecodable(intake: Intake, stop: CancellationToken) {
     }
 }
 
-fn ingest_options(config: &Config, spool: &Spool, view: progress::View) -> consume::Options {
-    consume::Options {
-        kafka: kafka_options(config, spool.id()),
-        headroom: headroom(config),
-        view,
-    }
-}
-
 /// What the spool may take.
-pub(super) fn headroom(config: &Config) -> Headroom {
+pub(crate) fn headroom(config: &Config) -> Headroom {
     Headroom {
         spool_bytes_max: config.spool.max_bytes,
         free_bytes_min: config.spool.min_free,
@@ -219,7 +229,7 @@ pub(super) fn headroom(config: &Config) -> Headroom {
 }
 
 /// What the send loop is asked to do.
-pub(super) fn upload_options(config: &Config) -> send::Options {
+pub(crate) fn upload_options(config: &Config) -> send::Options {
     let upload = &config.upload;
     send::Options {
         target: request::Target {
@@ -235,17 +245,23 @@ pub(super) fn upload_options(config: &Config) -> send::Options {
             interval_ms: u64::try_from(upload.interval.as_millis()).unwrap_or(u64::MAX),
             body_bytes_max: upload.max_body,
         },
-        transport: transport::TransportOptions {
-            user: upload.user.clone(),
-            password_file: upload.password_file.clone(),
-            auth: upload.auth,
-            ca_file: upload.ca_file.clone(),
-            timeout: upload.timeout,
-            ..transport::TransportOptions::default()
-        },
         data_attempts_max: upload.data_retries,
         view: view::View::default(),
     }
+}
+
+/// The way to the configured proxy.
+pub(super) fn transport(config: &Config) -> Result<Transport, TransportError> {
+    let upload = &config.upload;
+    let options = TransportOptions {
+        user: upload.user.clone(),
+        password_file: upload.password_file.clone(),
+        auth: upload.auth,
+        ca_file: upload.ca_file.clone(),
+        timeout: upload.timeout,
+        ..TransportOptions::default()
+    };
+    Transport::new(options, upload.url.scheme() == "https")
 }
 
 /// SIGTERM and SIGINT.

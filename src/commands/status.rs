@@ -5,7 +5,6 @@
 
 mod print;
 mod running;
-mod screen;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -18,7 +17,8 @@ use serde::Serialize;
 
 use running::Running;
 
-use super::{ConfigFile, Misuse, progress, run};
+use super::terminal::progress_bar;
+use super::{ConfigFile, Misuse, run};
 use crate::config::Config;
 use crate::spool::census;
 use crate::spool::disk::{Disk, LocalDisk};
@@ -68,7 +68,7 @@ pub struct Args {
 
 /// What is known about the proxy's slots.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// How long until the next one.
     #[serde(rename = "wait_s", serialize_with = "as_seconds")]
     pub wait: Duration,
@@ -83,7 +83,7 @@ pub(super) struct Slot {
 
 /// What the files say.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(crate) struct Status {
     dir: PathBuf,
     /// The pid of the process that owns the spool.
     owner: Option<u32>,
@@ -158,7 +158,7 @@ struct Report {
 }
 
 fn look(config: &Config, layout: &Layout) -> io::Result<Report> {
-    let bar = progress::bar(0, "{bar:30} {pos} of {len} files, {eta} left");
+    let bar = progress_bar::bar(0, "{bar:30} {pos} of {len} files, {eta} left");
     let sights = glance::rooms(layout, &mut |seen, total| {
         bar.set_length(total);
         bar.set_position(seen);
@@ -188,7 +188,7 @@ impl Status {
     ///
     /// # Errors
     /// The disk's.
-    pub(super) fn of(
+    pub(crate) fn of(
         config: &Config,
         layout: &Layout,
         sights: &BTreeMap<Room, Sight>,
@@ -268,12 +268,12 @@ impl Shown {
 
 /// When the next slot is, by what the upload has learned so far; by the
 /// configuration alone if it has learned nothing.
-pub(super) fn slot(config: &Config, layout: &Layout) -> Slot {
+pub(crate) fn slot(config: &Config, layout: &Layout) -> Slot {
     expected(config, saved(layout))
 }
 
 /// What the upload has written down for its next start.
-pub(super) fn saved(layout: &Layout) -> Option<Saved> {
+pub(crate) fn saved(layout: &Layout) -> Option<Saved> {
     let bytes = LocalDisk.read(&layout.pace()).ok()?;
     serde_json::from_slice(&bytes).ok()
 }

@@ -4,7 +4,7 @@
 //! without one this process takes the lock and does so itself. Either way it is
 //! the send loop that acts, and this command only waits for the answers.
 
-mod subject;
+mod find_file;
 mod wait;
 
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use crate::spool::layout::Layout;
 use crate::spool::opening::OpenError;
 use crate::spool::{Outlet, glance};
 use crate::upload::{desk, send};
-use subject::{Place, Subject};
+use find_file::{Place, Subject};
 use wait::{Ended, Waiter};
 
 const EXAMPLES: &str = "\
@@ -107,7 +107,7 @@ pub fn run(args: Args) -> Result<()> {
     let subjects: Vec<Subject> = args
         .files
         .iter()
-        .map(|file| subject::find(file, &loaded, &layout, args.doubtful))
+        .map(|file| find_file::find(file, &loaded, &layout, args.doubtful))
         .collect::<Result<_, _>>()?;
     if args.keep
         && let Some(ours) = subjects.iter().find(|subject| !subject.is_outside())
@@ -145,14 +145,16 @@ async fn upload(args: &Args, loaded: &Loaded, layout: &Layout, subjects: &[Subje
         },
     };
     let ids = ask(args, layout, subjects)?;
-    let sending = spool.map(|spool| {
-        let options = run::upload_options(&loaded.config);
-        tokio::spawn(send::carry_out_requests(
-            options,
+    let sending = match spool {
+        None => None,
+        Some(spool) => Some(tokio::spawn(send::carry_out_requests(
+            run::upload_options(&loaded.config),
+            run::transport(&loaded.config)?,
             Outlet::new(spool),
+            send::Host::default(),
             stop.clone(),
-        ))
-    });
+        ))),
+    };
     let mut waiter = Waiter::new(layout, owner, sending);
     let mut not_stored = Vec::new();
     for (place, (subject, id)) in subjects.iter().zip(&ids).enumerate() {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::{ConfigFile, Misuse, plural, progress};
+use super::terminal::progress_bar;
+use super::{ConfigFile, Misuse, plural};
 use crate::ingest::anonymize::mask;
 use crate::spool::disk::LocalDisk;
 use crate::spool::layout::{Layout, Room};
@@ -69,7 +70,7 @@ pub fn run(args: Args) -> Result<()> {
         let problem = format!("{} is no spool: none of its parts is there", dir.display());
         return Err(Misuse(problem).into());
     }
-    let bar = progress::bar(
+    let bar = progress_bar::bar(
         0,
         "{bar:30} {binary_bytes} of {binary_total_bytes}, {eta} left",
     );

@@ -14,7 +14,7 @@ use super::error::{ConfigError, Origin};
 use super::sources::{LIBRDKAFKA, SETTINGS};
 use super::typed::{self, Scalar, Typed};
 use super::{Config, Kafka, Observe, Run, Spool, Upload};
-use crate::ingest::kafka::PINNED;
+use crate::ingest::kafka::pinned::PINNED;
 use crate::upload::{settings, transport};
 
 /// The age a segment may reach. Kafka may keep its data for a minute only, and

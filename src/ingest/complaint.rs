@@ -15,9 +15,8 @@ pub struct Complaint {
 
 impl Complaint {
     /// Logs that `what` failed and is tried again, unless that was just said.
-    pub fn say(&mut self, what: &str, trouble: &dyn Display) {
+    pub fn say(&mut self, what: &str, trouble: &dyn Display, now: Instant) {
         let text = format!("{what}: {trouble}");
-        let now = Instant::now();
         let is_old = self
             .last
             .as_ref()

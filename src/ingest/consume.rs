@@ -9,25 +9,28 @@ mod pause;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Display;
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::broker::{Broker, Event, FatalError, Message, Polled};
 use super::commits::Commits;
 use super::complaint::Complaint;
 use super::headroom::Headroom;
 use super::identity::IdentityWatch;
-use super::kafka::{self, Consumer, Event, FatalError, Polled};
 use super::progress::{Held, View, Watch};
 use super::record::Undecodable;
+use super::seal::Sealer;
 use super::take_up::{Assignment, start_anew, take_up};
 use super::window::Window;
 use crate::failpoint;
 use crate::spool::Intake;
 use crate::spool::fault::Fault;
 use crate::spool::footer::SegmentFooter;
-use crate::spool::segment::Finished;
+use crate::time::Clock;
 
 /// How long one poll waits for a message.
 const POLL: Duration = Duration::from_millis(100);
@@ -42,8 +45,6 @@ const IDENTITY_TIMEOUT: Duration = Duration::from_secs(1);
 /// What ingest is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How to reach Kafka.
-    pub kafka: kafka::Options,
     /// What the spool may take.
     pub headroom: Headroom,
     /// Where it can be seen how reading gets on.
@@ -65,32 +66,38 @@ pub enum IngestError {
 ///
 /// # Errors
 /// [`IngestError`]; whatever was not committed is read again by the next run.
-pub fn run(options: Options, intake: Intake, stop: &CancellationToken) -> Result<(), IngestError> {
+pub fn run(
+    options: Options,
+    broker: &impl Broker,
+    intake: Intake,
+    clock: Arc<dyn Clock>,
+    stop: &CancellationToken,
+) -> Result<(), IngestError> {
     register();
-    let consumer = Consumer::subscribe(options.kafka.clone())?;
     let mut ingest = Ingest {
-        consumer: &consumer,
+        broker,
         window: Window::new()?,
-        watch: Watch::new(options.view.clone(), Instant::now()),
+        sealer: Sealer::new(intake.clone(), options.headroom),
+        watch: Watch::new(options.view.clone(), clock.now()),
         options,
         intake,
         assignment: None,
         to_take_up: None,
         is_lost: false,
-        identity: IdentityWatch::new(Instant::now()),
-        unsaved: None,
+        identity: IdentityWatch::new(clock.now()),
         commits: Commits::default(),
         released: VecDeque::new(),
         paused: false,
         retry_at: None,
         complaint: Complaint::default(),
+        clock,
     };
     while !stop.is_cancelled() {
         ingest.take_burst()?;
-        while let Some(event) = consumer.event() {
+        while let Some(event) = broker.event() {
             ingest.answer(event)?;
         }
-        ingest.work_off(Instant::now())?;
+        ingest.work_off(ingest.clock.now())?;
         ingest.show();
     }
     ingest.settle()
@@ -103,11 +110,13 @@ fn register() {
     }
 }
 
-struct Ingest<'c> {
+struct Ingest<'b, B> {
     options: Options,
-    consumer: &'c Consumer,
+    broker: &'b B,
+    clock: Arc<dyn Clock>,
     intake: Intake,
     window: Window,
+    sealer: Sealer,
     assignment: Option<Assignment>,
     /// Partitions that were given to us and are not being read yet.
     to_take_up: Option<Vec<i32>>,
@@ -115,8 +124,6 @@ struct Ingest<'c> {
     is_lost: bool,
     /// Whether the topic is still the one that we read.
     identity: IdentityWatch,
-    /// A closed window that the disk has not taken yet.
-    unsaved: Option<Finished>,
     commits: Commits,
     /// Segments whose commit was acknowledged, on their way to `ready/`.
     released: VecDeque<SegmentFooter>,
@@ -126,24 +133,24 @@ struct Ingest<'c> {
     complaint: Complaint,
 }
 
-impl Ingest<'_> {
+impl<B: Broker> Ingest<'_, B> {
     /// Takes in what is there.
     fn take_burst(&mut self) -> Result<(), IngestError> {
-        let polled = self.consumer.poll(POLL)?;
+        let polled = self.broker.poll(POLL)?;
         // One look at the clock serves the whole burst.
-        let now = Instant::now();
+        let now = self.clock.now();
         self.watch.taken(polled.iter().filter_map(Polled::message));
         let mut any_taken = false;
         for polled in polled {
             match polled {
                 Polled::Message(message) => any_taken |= self.take(&message, now)?,
                 Polled::OutOfRange => self.is_lost = true,
-                Polled::Astray(partition) => {
+                Polled::OutOfOrder(partition) => {
                     let partition = format!("partition {partition}");
-                    self.complaint.say("a message out of order", &partition);
+                    self.complain("a message out of order", &partition);
                     self.is_lost = true;
                 }
-                Polled::Trouble(code) => self.complaint.say("Kafka", &code),
+                Polled::Error(error) => self.complain("Kafka", &error),
             }
         }
         if any_taken {
@@ -153,7 +160,7 @@ impl Ingest<'_> {
     }
 
     /// Takes a message into the window; whether it is one that we wait for.
-    fn take(&mut self, message: &kafka::Message, now: Instant) -> Result<bool, IngestError> {
+    fn take(&mut self, message: &B::Message, now: Instant) -> Result<bool, IngestError> {
         let Some(position) = self
             .assignment
             .as_mut()
@@ -184,8 +191,8 @@ impl Ingest<'_> {
                 self.to_take_up = None;
                 self.settle()?;
                 self.assignment = None;
-                if let Err(error) = self.consumer.unassign() {
-                    self.complaint.say("giving partitions back", &error);
+                if let Err(error) = self.broker.unassign() {
+                    self.complain("giving partitions back", &error);
                 }
             }
             Event::Committed(offsets) => {
@@ -193,10 +200,10 @@ impl Ingest<'_> {
                 let released = self.commits.acknowledged(&offsets);
                 self.released.extend(released);
             }
-            Event::CommitFailed(code) => {
+            Event::CommitFailed(error) => {
                 metrics::counter!("spoolhouse_commit_failures_total").increment(1);
-                self.complaint.say("commit", &code);
-                self.retry_at = Some(Instant::now() + RETRY);
+                self.complain("commit", &error);
+                self.retry_at = Some(self.clock.now() + RETRY);
             }
         }
         Ok(())
@@ -210,7 +217,7 @@ impl Ingest<'_> {
         if retry {
             self.retry_at = None;
         }
-        if self.window.is_due(&self.options.headroom.window, now) && self.unsaved.is_none() {
+        if self.window.is_due(&self.options.headroom.window, now) && !self.sealer.is_busy() {
             self.close_window()?;
         }
         if !waiting {
@@ -231,11 +238,8 @@ impl Ingest<'_> {
         let Some(assignment) = &self.assignment else {
             return Ok(());
         };
-        let (segment, counts) = std::mem::replace(&mut self.window, Window::new()?).close()?;
-        self.unsaved = Some(self.intake.finish(segment, &assignment.source)?);
-        metrics::counter!("spoolhouse_records_total").increment(counts.records);
-        metrics::counter!("spoolhouse_texts_replaced_total").increment(counts.texts_replaced);
-        Ok(())
+        let window = std::mem::replace(&mut self.window, Window::new()?);
+        Ok(self.sealer.submit(window, &assignment.source)?)
     }
 
     /// Publishes the closed window, then commits it. Should its topic be gone by
@@ -252,28 +256,17 @@ impl Ingest<'_> {
 
     /// Publishes the closed window, if there is one and the disk takes it.
     fn publish(&mut self, now: Instant) -> Option<SegmentFooter> {
-        self.unsaved.as_ref()?;
-        let free = self.free_bytes();
-        let finished = self.unsaved.as_ref()?;
-        let bytes = finished.bytes.len() as u64;
-        let sealed = if self.options.headroom.admits(bytes, free) {
-            self.intake.seal(finished)
-        } else {
-            Err(io::ErrorKind::StorageFull.into())
-        };
-        if let Err(error) = sealed {
-            self.disk_trouble("publishing a segment", &error, now);
+        if !self.sealer.is_busy() {
             return None;
         }
-        let footer = self.unsaved.take()?.footer;
-        metrics::counter!("spoolhouse_segments_sealed_total").increment(1);
-        tracing::debug!(
-            segment = footer.segment,
-            rows = footer.rows,
-            undecodable = footer.undecodable,
-            "segment sealed",
-        );
-        Some(footer)
+        let free = self.free_bytes();
+        match self.sealer.turn(free) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                self.disk_trouble("publishing a segment", &error, now);
+                None
+            }
+        }
     }
 
     fn commit(&mut self, now: Instant) {
@@ -281,8 +274,8 @@ impl Ingest<'_> {
         if wanted.is_empty() {
             let released = self.commits.acknowledged(&BTreeMap::new());
             self.released.extend(released);
-        } else if let Err(error) = self.consumer.commit(&wanted) {
-            self.complaint.say("commit", &error);
+        } else if let Err(error) = self.broker.commit(&wanted) {
+            self.complain("commit", &error);
             self.retry_at = Some(now + RETRY);
         } else {
             failpoint::hit("commit.sent");
@@ -304,18 +297,18 @@ impl Ingest<'_> {
             return;
         };
         let pulse = &self.options.view.pulse;
-        match take_up(self.consumer, &self.intake, &partitions, pulse) {
+        match take_up(self.broker, &self.intake, &partitions, pulse, &*self.clock) {
             Ok((assignment, commits)) => {
                 self.assignment = Some(assignment);
                 self.commits = commits;
                 self.paused = false;
                 self.is_lost = false;
-                self.watch.assigned(SystemTime::now());
-                self.identity = IdentityWatch::new(Instant::now());
+                self.watch.assigned(self.clock.wall());
+                self.identity = IdentityWatch::new(self.clock.now());
                 self.commit(now);
             }
             Err(trouble) => {
-                self.complaint.say("taking up partitions", &trouble);
+                self.complain("taking up partitions", &trouble);
                 self.to_take_up = Some(partitions);
                 self.retry_at = Some(now + RETRY);
             }
@@ -329,10 +322,10 @@ impl Ingest<'_> {
         let Some(assignment) = &self.assignment else {
             return Ok(());
         };
-        if !self.identity.is_due(now) || self.unsaved.is_some() {
+        if !self.identity.is_due(now) || self.sealer.is_busy() {
             return Ok(());
         }
-        let answer = self.consumer.source(IDENTITY_TIMEOUT);
+        let answer = self.broker.source(IDENTITY_TIMEOUT);
         let Some(source) = self.identity.check(&assignment.source, answer, now) else {
             return Ok(());
         };
@@ -358,7 +351,7 @@ impl Ingest<'_> {
     /// After a position fell out of its log: seal what came before the gap, so
     /// that no segment claims offsets that were never read, then start anew.
     fn start_anew(&mut self, now: Instant) -> Result<(), IngestError> {
-        if !self.is_lost || self.unsaved.is_some() {
+        if !self.is_lost || self.sealer.is_busy() {
             return Ok(());
         }
         if !self.window.is_empty() {
@@ -369,14 +362,14 @@ impl Ingest<'_> {
             return Ok(());
         };
         let pulse = &self.options.view.pulse;
-        match start_anew(self.consumer, &self.intake, assignment, pulse) {
+        match start_anew(self.broker, &self.intake, assignment, pulse, &*self.clock) {
             Ok(()) => {
                 self.is_lost = false;
                 self.paused = false;
-                self.watch.assigned(SystemTime::now());
+                self.watch.assigned(self.clock.wall());
             }
             Err(trouble) => {
-                self.complaint.say("finding the log's start", &trouble);
+                self.complain("finding the log's start", &trouble);
                 self.retry_at = Some(now + RETRY);
             }
         }
@@ -387,15 +380,19 @@ impl Ingest<'_> {
     fn show(&mut self) {
         let held = Held {
             is_paused: self.paused,
-            is_all_sealed: self.window.is_empty() && self.unsaved.is_none(),
+            is_all_sealed: self.window.is_empty() && !self.sealer.is_busy(),
         };
         self.watch
-            .turn(self.consumer, self.assignment.as_ref(), held);
+            .turn(self.broker, self.assignment.as_ref(), held, &*self.clock);
     }
 
     fn disk_trouble(&mut self, what: &str, error: &io::Error, now: Instant) {
         self.retry_at = Some(now + RETRY);
         metrics::counter!("spoolhouse_disk_errors_total").increment(1);
-        self.complaint.say(what, error);
+        self.complain(what, error);
+    }
+
+    fn complain(&mut self, what: &str, trouble: &dyn Display) {
+        self.complaint.say(what, trouble, self.clock.now());
     }
 }

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::kafka::{ErrorCode, KafkaError};
+use super::broker::BrokerError;
 use crate::spool::footer::Source;
 
 /// How often the id is asked for, and how often after no answer.
@@ -48,7 +48,7 @@ impl IdentityWatch {
     pub fn check(
         &mut self,
         ours: &Source,
-        answer: Result<Source, KafkaError>,
+        answer: Result<Source, BrokerError>,
         asked: Instant,
     ) -> Option<Source> {
         self.due = asked + EVERY;
@@ -56,8 +56,8 @@ impl IdentityWatch {
             Ok(source) if source == *ours => self.certain = asked,
             Ok(other) => return Some(other),
             // What does not exist has given us nothing.
-            Err(error) if is_absent(&error) => self.certain = asked,
-            Err(_) => self.due = asked + AFTER_TROUBLE,
+            Err(BrokerError::TopicAbsent) => self.certain = asked,
+            Err(BrokerError::Other(_)) => self.due = asked + AFTER_TROUBLE,
         }
         None
     }
@@ -66,13 +66,6 @@ impl IdentityWatch {
     pub fn may_be_mixed(&self) -> bool {
         self.last_message.is_some_and(|last| last > self.certain)
     }
-}
-
-fn is_absent(error: &KafkaError) -> bool {
-    matches!(
-        error,
-        KafkaError::AdminOp(ErrorCode::UnknownTopic | ErrorCode::UnknownTopicOrPartition)
-    )
 }
 
 #[cfg(test)]
@@ -87,8 +80,8 @@ mod tests {
         }
     }
 
-    fn absent() -> Result<Source, KafkaError> {
-        Err(KafkaError::AdminOp(ErrorCode::UnknownTopicOrPartition))
+    fn absent() -> Result<Source, BrokerError> {
+        Err(BrokerError::TopicAbsent)
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! Wraps librdkafka's consumer so that nothing happens behind our back: no
 //! automatic commit, no automatic offset reset, and a rebalance takes effect
 //! when the caller answers it, not in a callback. What happened meanwhile is
-//! handed over as [`Event`]s.
+//! handed over as [`Event`]s. To the loop it is a [`Broker`].
 
+pub mod pinned;
 pub mod retention;
 pub mod topic_id;
 pub mod topic_settings;
@@ -26,17 +27,16 @@ use rdkafka::bindings::{
 };
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-pub use rdkafka::error::{KafkaError, RDKafkaErrorCode as ErrorCode};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-pub use context::Event;
 use context::{Context, code_of};
-pub use queue::Message;
-use queue::Queue;
+use pinned::{PINNED, Pinned};
+use queue::{Message, Queue};
 
+use super::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError, Polled};
 use super::handover::{Committed, Log, Signature};
 use crate::spool::footer::Source;
 
@@ -51,63 +51,8 @@ pub struct Options {
     pub group: String,
     /// The group's name for this member: a restart rejoins at once under it.
     pub instance_id: String,
-    /// librdkafka properties that override ours, none of [`PINNED`].
+    /// librdkafka properties that override ours, none of [`PINNED`](pinned::PINNED).
     pub librdkafka: BTreeMap<String, String>,
-}
-
-/// Why the consumer can't go on.
-#[derive(Debug, thiserror::Error)]
-pub enum FatalError {
-    /// A property is unknown, or its value is none.
-    #[error("Kafka client: {0}")]
-    Client(#[source] KafkaError),
-    /// Another process joined under our instance id.
-    #[error(
-        "another consumer joined group {group} as instance {instance_id}; \
-         every spool needs an instance_id of its own"
-    )]
-    Fenced {
-        /// The group.
-        group: String,
-        /// The instance id.
-        instance_id: String,
-    },
-    /// The client gave up.
-    #[error("Kafka client gave up: {0}")]
-    GaveUp(RDKafkaErrorCode),
-}
-
-/// What polling brought.
-#[derive(Debug)]
-pub enum Polled {
-    /// A message.
-    Message(Message),
-    /// A partition's position is not in its log any more.
-    OutOfRange,
-    /// A message of this partition came by another way than the others, so their
-    /// order is not certain. It is dropped: read on from our position.
-    Astray(i32),
-    /// Trouble that the client deals with by itself.
-    Trouble(RDKafkaErrorCode),
-}
-
-impl Polled {
-    /// The message, if it is one.
-    pub fn message(&self) -> Option<&Message> {
-        match self {
-            Self::Message(message) => Some(message),
-            _ => None,
-        }
-    }
-
-    fn of_trouble(code: RDKafkaErrorCode) -> Self {
-        match code {
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-                Self::OutOfRange
-            }
-            code => Self::Trouble(code),
-        }
-    }
 }
 
 /// The consumer of one topic.
@@ -119,51 +64,6 @@ pub struct Consumer {
     options: Options,
 }
 
-/// A property of librdkafka that the promise rests on.
-#[derive(Clone, Copy, Debug)]
-pub struct Pinned {
-    /// Its name.
-    pub name: &'static str,
-    /// The one value it may have.
-    pub value: &'static str,
-    /// Why no other.
-    pub why: &'static str,
-}
-
-/// The properties that nobody may set otherwise.
-pub const PINNED: [Pinned; 5] = [
-    Pinned {
-        name: "auto.offset.reset",
-        value: "error",
-        why: "Spoolhouse finds its start itself, so that a gap is noticed",
-    },
-    Pinned {
-        name: "check.crcs",
-        value: "true",
-        why: "a flipped bit must be noticed",
-    },
-    Pinned {
-        name: "enable.auto.commit",
-        value: "false",
-        why: "an offset is committed only once its record is on disk",
-    },
-    Pinned {
-        name: "enable.auto.offset.store",
-        value: "false",
-        why: "an offset is committed only once its record is on disk",
-    },
-    // Cooperative rebalancing with manual commits lost partitions in librdkafka
-    // before 2.10; eager with static membership is the safe choice.
-    Pinned {
-        name: "partition.assignment.strategy",
-        value: "range",
-        why: "partitions are handed over as a whole",
-    },
-];
-
-/// How long a question to the broker may take before it is asked again.
-pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-
 impl Consumer {
     /// Creates the client and subscribes. Brokers need not be reachable.
     ///
@@ -171,11 +71,12 @@ impl Consumer {
     /// [`FatalError`] for properties that can't be.
     pub fn subscribe(options: Options) -> Result<Self, FatalError> {
         let instance_id = Some(options.instance_id.clone());
-        let consumer = Self::create(options, instance_id).map_err(FatalError::Client)?;
+        let client = |error: KafkaError| FatalError::Client(error.to_string());
+        let consumer = Self::create(options, instance_id).map_err(client)?;
         consumer
             .client
             .subscribe(&[&consumer.options.topic])
-            .map_err(FatalError::Client)?;
+            .map_err(client)?;
         Ok(consumer)
     }
 
@@ -184,8 +85,8 @@ impl Consumer {
     ///
     /// # Errors
     /// The client's, for properties that can't be.
-    pub fn inquire(options: Options) -> KafkaResult<Self> {
-        Self::create(options, None)
+    pub fn inquire(options: Options) -> Result<Self, BrokerError> {
+        Ok(Self::create(options, None)?)
     }
 
     fn create(options: Options, instance_id: Option<String>) -> KafkaResult<Self> {
@@ -222,175 +123,6 @@ impl Consumer {
         })
     }
 
-    /// Waits up to `timeout` for messages and gives out what is there, in order
-    /// per partition. Must be called at least every few minutes, also while
-    /// paused, or the group takes our partitions away.
-    ///
-    /// # Errors
-    /// [`FatalError`] if the client can't go on.
-    pub fn poll(&self, timeout: Duration) -> Result<Vec<Polled>, FatalError> {
-        let mut polled = Vec::new();
-        // The client's own business: rebalances, commits, errors.
-        match self.client.poll(Duration::ZERO) {
-            None => {}
-            Some(Ok(message)) => polled.push(Polled::Astray(message.partition())),
-            Some(Err(KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId))) => {
-                return Err(FatalError::Fenced {
-                    group: self.options.group.clone(),
-                    instance_id: self.options.instance_id.clone(),
-                });
-            }
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                return Err(FatalError::GaveUp(code));
-            }
-            Some(Err(error)) => polled.push(Polled::of_trouble(code_of(&error))),
-        }
-        let timeout = if polled.is_empty() {
-            timeout
-        } else {
-            Duration::ZERO
-        };
-        let messages = self.messages.take(timeout).into_iter();
-        polled.extend(messages.map(|message| match message.trouble() {
-            Some(code) => Polled::of_trouble(code),
-            None => Polled::Message(message),
-        }));
-        Ok(polled)
-    }
-
-    /// The next event, if one happened.
-    pub fn event(&self) -> Option<Event> {
-        self.events.try_recv().ok()
-    }
-
-    /// Which topic of which cluster this is.
-    ///
-    /// # Errors
-    /// A broker that does not answer in time; ask again.
-    pub fn source(&self, timeout: Duration) -> Result<Source, KafkaError> {
-        topic_id::source(self.client.client(), &self.options.topic, timeout)
-    }
-
-    /// The topic's partitions.
-    ///
-    /// # Errors
-    /// A broker that does not answer in time; ask again.
-    pub fn partitions(&self) -> KafkaResult<Vec<i32>> {
-        let topic = &self.options.topic;
-        let metadata = self.client.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
-        let mut partitions = Vec::new();
-        for topic in metadata.topics() {
-            if let Some(code) = topic.error() {
-                return Err(KafkaError::MetadataFetch(code.into()));
-            }
-            partitions.extend(topic.partitions().iter().map(|p| p.id()));
-        }
-        partitions.sort_unstable();
-        Ok(partitions)
-    }
-
-    /// The committed offsets of `partitions`; one without a commit, or with one
-    /// that was made for another topic than `source`, is left out.
-    ///
-    /// # Errors
-    /// A coordinator that does not answer in time; ask again.
-    pub fn committed(
-        &self,
-        source: &Source,
-        partitions: &[i32],
-    ) -> KafkaResult<BTreeMap<i32, Committed>> {
-        let wanted = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
-        let answer = self.client.committed_offsets(wanted, ASK_TIMEOUT)?;
-        let mut committed = BTreeMap::new();
-        for (element, metadata) in answer.elements().iter().zip(metadata(&answer)) {
-            element.error()?;
-            if let Offset::Offset(offset) = element.offset() {
-                let signature = Signature::parse(&metadata);
-                let commit = Committed { offset, signature };
-                if !commit.is_of_other_topic(source) {
-                    committed.insert(element.partition(), commit);
-                }
-            }
-        }
-        Ok(committed)
-    }
-
-    /// First and next offset of a partition's log, as the broker has them now.
-    ///
-    /// # Errors
-    /// A broker that does not answer in time; ask again.
-    pub fn log(&self, partition: i32) -> KafkaResult<Log> {
-        let (start, end) =
-            self.client
-                .fetch_watermarks(&self.options.topic, partition, ASK_TIMEOUT)?;
-        Ok(Log { start, end })
-    }
-
-    /// The next offset of a partition's log, as the last fetch had it: costs
-    /// nothing, and stands still while the partition is paused. `None` before the
-    /// first fetch.
-    pub fn end_as_fetched(&self, partition: i32) -> Option<i64> {
-        let topic = CString::new(self.options.topic.as_str()).ok()?;
-        let (mut start, mut end) = (-1, -1);
-        // SAFETY: client, name and both numbers outlive the call, which looks
-        // into the client's memory only.
-        let code = unsafe {
-            let rk = self.client.client().native_ptr();
-            rd_kafka_get_watermark_offsets(rk, topic.as_ptr(), partition, &mut start, &mut end)
-        };
-        let is_known = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && end >= 0;
-        is_known.then_some(end)
-    }
-
-    /// How long the broker keeps the topic's messages; `None` if it keeps them
-    /// for ever.
-    ///
-    /// # Errors
-    /// A broker that does not answer in time, or may not tell us.
-    pub fn retention(&self) -> KafkaResult<Option<Duration>> {
-        retention::of(&self.options)
-    }
-
-    /// Answers [`Event::Assigned`]: reading starts at exactly these offsets,
-    /// whatever was paused before.
-    ///
-    /// # Errors
-    /// The client's.
-    pub fn assign(&self, starts: &BTreeMap<i32, i64>) -> KafkaResult<()> {
-        let partitions = starts.keys().copied();
-        self.messages
-            .receive(&self.client, &self.options.topic, partitions);
-        let starts = starts
-            .iter()
-            .map(|(p, offset)| (*p, Offset::Offset(*offset)));
-        let list = self.list(starts)?;
-        self.client.assign(&list)?;
-        // A partition that is assigned again while paused would stay so.
-        self.client.resume(&list)
-    }
-
-    /// Answers [`Event::Revoked`].
-    ///
-    /// # Errors
-    /// The client's.
-    pub fn unassign(&self) -> KafkaResult<()> {
-        self.client.unassign()
-    }
-
-    /// Sends a commit, signed per partition; the answer comes as an event.
-    ///
-    /// # Errors
-    /// The client's; nothing was sent then.
-    pub fn commit(&self, offsets: &BTreeMap<i32, (i64, Signature)>) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for (partition, (offset, signature)) in offsets {
-            let mut element = list.add_partition(&self.options.topic, *partition);
-            element.set_offset(Offset::Offset(*offset))?;
-            element.set_metadata(signature.to_string());
-        }
-        self.commit_with_answer(&list)
-    }
-
     /// Commits in a way that the answer reaches us: the bindings' asynchronous
     /// commit names no queue for it, and librdkafka then drops it.
     fn commit_with_answer(&self, offsets: &TopicPartitionList) -> KafkaResult<()> {
@@ -410,24 +142,6 @@ impl Consumer {
         }
     }
 
-    /// Stops fetching from `partitions`; polling must go on.
-    ///
-    /// # Errors
-    /// The client's.
-    pub fn pause(&self, partitions: &[i32]) -> KafkaResult<()> {
-        let list = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
-        self.client.pause(&list)
-    }
-
-    /// Fetches from `partitions` again.
-    ///
-    /// # Errors
-    /// The client's.
-    pub fn resume(&self, partitions: &[i32]) -> KafkaResult<()> {
-        let list = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
-        self.client.resume(&list)
-    }
-
     fn list(
         &self,
         partitions: impl Iterator<Item = (i32, Offset)>,
@@ -437,6 +151,178 @@ impl Consumer {
             list.add_partition_offset(&self.options.topic, partition, offset)?;
         }
         Ok(list)
+    }
+}
+
+impl Broker for Consumer {
+    type Message = Message;
+
+    fn poll(&self, timeout: Duration) -> Result<Vec<Polled<Message>>, FatalError> {
+        let mut polled = Vec::new();
+        // The client's own business: rebalances, commits, errors.
+        match self.client.poll(Duration::ZERO) {
+            None => {}
+            Some(Ok(message)) => polled.push(Polled::OutOfOrder(message.partition())),
+            Some(Err(KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId))) => {
+                return Err(FatalError::Fenced {
+                    group: self.options.group.clone(),
+                    instance_id: self.options.instance_id.clone(),
+                });
+            }
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                return Err(FatalError::GaveUp(code.to_string()));
+            }
+            Some(Err(error)) => polled.push(not_a_message(code_of(&error))),
+        }
+        let timeout = if polled.is_empty() {
+            timeout
+        } else {
+            Duration::ZERO
+        };
+        let messages = self.messages.take(timeout).into_iter();
+        polled.extend(messages.map(|message| match message.trouble() {
+            Some(code) => not_a_message(code),
+            None => Polled::Message(message),
+        }));
+        Ok(polled)
+    }
+
+    fn event(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    fn source(&self, timeout: Duration) -> Result<Source, BrokerError> {
+        Ok(topic_id::source(
+            self.client.client(),
+            &self.options.topic,
+            timeout,
+        )?)
+    }
+
+    fn partitions(&self) -> Result<Vec<i32>, BrokerError> {
+        let topic = &self.options.topic;
+        let metadata = self.client.fetch_metadata(Some(topic), ASK_TIMEOUT)?;
+        let mut partitions = Vec::new();
+        for topic in metadata.topics() {
+            if let Some(code) = topic.error() {
+                return Err(KafkaError::MetadataFetch(code.into()).into());
+            }
+            partitions.extend(topic.partitions().iter().map(|p| p.id()));
+        }
+        partitions.sort_unstable();
+        Ok(partitions)
+    }
+
+    fn committed(
+        &self,
+        source: &Source,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, Committed>, BrokerError> {
+        let wanted = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
+        let answer = self.client.committed_offsets(wanted, ASK_TIMEOUT)?;
+        let mut committed = BTreeMap::new();
+        for (element, metadata) in answer.elements().iter().zip(metadata(&answer)) {
+            element.error()?;
+            if let Offset::Offset(offset) = element.offset() {
+                let signature = Signature::parse(&metadata);
+                let commit = Committed { offset, signature };
+                if !commit.is_of_other_topic(source) {
+                    committed.insert(element.partition(), commit);
+                }
+            }
+        }
+        Ok(committed)
+    }
+
+    fn log(&self, partition: i32) -> Result<Log, BrokerError> {
+        let (start, end) =
+            self.client
+                .fetch_watermarks(&self.options.topic, partition, ASK_TIMEOUT)?;
+        Ok(Log { start, end })
+    }
+
+    fn end_as_fetched(&self, partition: i32) -> Option<i64> {
+        let topic = CString::new(self.options.topic.as_str()).ok()?;
+        let (mut start, mut end) = (-1, -1);
+        // SAFETY: client, name and both numbers outlive the call, which looks
+        // into the client's memory only.
+        let code = unsafe {
+            let rk = self.client.client().native_ptr();
+            rd_kafka_get_watermark_offsets(rk, topic.as_ptr(), partition, &mut start, &mut end)
+        };
+        let is_known = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && end >= 0;
+        is_known.then_some(end)
+    }
+
+    fn retention(&self) -> Result<Option<Duration>, BrokerError> {
+        Ok(retention::of(&self.options)?)
+    }
+
+    fn assign(&self, starts: &BTreeMap<i32, i64>) -> Result<(), BrokerError> {
+        let partitions = starts.keys().copied();
+        self.messages
+            .receive(&self.client, &self.options.topic, partitions);
+        let starts = starts
+            .iter()
+            .map(|(p, offset)| (*p, Offset::Offset(*offset)));
+        let list = self.list(starts)?;
+        self.client.assign(&list)?;
+        // A partition that is assigned again while paused would stay so.
+        Ok(self.client.resume(&list)?)
+    }
+
+    fn unassign(&self) -> Result<(), BrokerError> {
+        Ok(self.client.unassign()?)
+    }
+
+    fn commit(&self, offsets: &BTreeMap<i32, (i64, Signature)>) -> Result<(), BrokerError> {
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, (offset, signature)) in offsets {
+            let mut element = list.add_partition(&self.options.topic, *partition);
+            element.set_offset(Offset::Offset(*offset))?;
+            element.set_metadata(signature.to_string());
+        }
+        Ok(self.commit_with_answer(&list)?)
+    }
+
+    fn pause(&self, partitions: &[i32]) -> Result<(), BrokerError> {
+        let list = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
+        Ok(self.client.pause(&list)?)
+    }
+
+    fn resume(&self, partitions: &[i32]) -> Result<(), BrokerError> {
+        let list = self.list(partitions.iter().map(|p| (*p, Offset::Invalid)))?;
+        Ok(self.client.resume(&list)?)
+    }
+}
+
+/// What librdkafka puts where a message could be.
+fn not_a_message(code: RDKafkaErrorCode) -> Polled<Message> {
+    match code {
+        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+            Polled::OutOfRange
+        }
+        code => Polled::Error(BrokerError::from(code)),
+    }
+}
+
+impl From<RDKafkaErrorCode> for BrokerError {
+    fn from(code: RDKafkaErrorCode) -> Self {
+        match code {
+            RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => {
+                Self::TopicAbsent
+            }
+            code => Self::Other(code.to_string()),
+        }
+    }
+}
+
+impl From<KafkaError> for BrokerError {
+    fn from(error: KafkaError) -> Self {
+        match code_of(&error).into() {
+            Self::TopicAbsent => Self::TopicAbsent,
+            Self::Other(_) => Self::Other(error.to_string()),
+        }
     }
 }
 

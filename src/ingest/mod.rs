@@ -5,6 +5,7 @@
 //! stops polling: while the disk can't take more, the partitions are paused.
 
 pub mod anonymize;
+pub mod broker;
 pub mod columns;
 pub mod commits;
 pub mod complaint;
@@ -17,6 +18,7 @@ pub mod positions;
 pub mod progress;
 pub mod record;
 pub mod redecode;
+pub mod seal;
 pub mod survey;
 pub mod take_up;
 pub mod window;

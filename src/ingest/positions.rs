@@ -8,16 +8,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError};
 use super::handover::{self, Committed, Log, Signature};
-use super::kafka::{self, ASK_TIMEOUT, Consumer, Event, FatalError, KafkaError};
 use crate::spool::Intake;
 use crate::spool::footer::{OffsetRange, Source};
 use crate::spool::intake::Gap;
+use crate::time::Clock;
 
 /// How long a question to the group may take: a member that died is missed
 /// only after its session ends.
@@ -55,18 +56,18 @@ impl Standing {
 /// # Errors
 /// A broker that does not answer in time.
 pub fn ask(
-    consumer: &Consumer,
+    broker: &impl Broker,
     own: impl Fn(&Source, i32) -> Option<i64>,
-) -> Result<(Source, BTreeMap<i32, Standing>), KafkaError> {
-    let source = consumer.source(ASK_TIMEOUT)?;
-    let partitions = consumer.partitions()?;
-    let committed = consumer.committed(&source, &partitions)?;
+) -> Result<(Source, BTreeMap<i32, Standing>), BrokerError> {
+    let source = broker.source(ASK_TIMEOUT)?;
+    let partitions = broker.partitions()?;
+    let committed = broker.committed(&source, &partitions)?;
     let mut standings = BTreeMap::new();
     for partition in partitions {
         let standing = Standing {
             own: own(&source, partition),
             committed: committed.get(&partition).cloned(),
-            log: consumer.log(partition)?,
+            log: broker.log(partition)?,
         };
         standings.insert(partition, standing);
     }
@@ -244,7 +245,7 @@ pub enum CommitError {
     Fatal(#[from] FatalError),
     /// The client's.
     #[error(transparent)]
-    Kafka(#[from] KafkaError),
+    Kafka(#[from] BrokerError),
     /// The disk's.
     #[error(transparent)]
     Disk(#[from] io::Error),
@@ -264,24 +265,27 @@ pub enum CommitError {
 ///
 /// # Errors
 /// [`CommitError`].
-pub fn commit_as_member(options: kafka::Options, commits: &Commits) -> Result<(), CommitError> {
-    let consumer = Consumer::subscribe(options)?;
-    let deadline = Instant::now() + GROUP_TIMEOUT;
-    while Instant::now() < deadline {
+pub fn commit_as_member(
+    broker: &impl Broker,
+    commits: &Commits,
+    clock: &dyn Clock,
+) -> Result<(), CommitError> {
+    let deadline = clock.now() + GROUP_TIMEOUT;
+    while clock.now() < deadline {
         // Whatever message comes is not taken in: nothing is committed for it.
-        consumer.poll(POLL)?;
-        while let Some(event) = consumer.event() {
+        broker.poll(POLL)?;
+        while let Some(event) = broker.event() {
             match event {
                 Event::Assigned(partitions) => {
                     if let Some(other) = commits.keys().find(|p| !partitions.contains(p)) {
                         return Err(CommitError::NotOurs(*other));
                     }
                     let starts = commits.iter().map(|(p, (offset, _))| (*p, *offset));
-                    consumer.assign(&starts.collect())?;
-                    consumer.pause(&commits.keys().copied().collect::<Vec<_>>())?;
-                    consumer.commit(commits)?;
+                    broker.assign(&starts.collect())?;
+                    broker.pause(&commits.keys().copied().collect::<Vec<_>>())?;
+                    broker.commit(commits)?;
                 }
-                Event::Revoked => consumer.unassign()?,
+                Event::Revoked => broker.unassign()?,
                 Event::Committed(offsets) => {
                     let all = commits
                         .iter()

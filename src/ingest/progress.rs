@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::kafka::{Consumer, Message};
+use super::broker::{Broker, Message};
 use super::take_up::Assignment;
 use crate::pulse::Pulse;
+use crate::time::Clock;
 
 /// How often the figures are made anew, …
 const EVERY: Duration = Duration::from_secs(1);
@@ -119,8 +120,8 @@ impl Watch {
 
     /// Notes messages that were polled together. One look at the last of each run
     /// of a partition, and at the first: within a partition time seldom runs back.
-    pub fn taken<'m>(&mut self, messages: impl Iterator<Item = &'m Message>) {
-        let mut last: Option<&Message> = None;
+    pub fn taken<'m, M: Message + 'm>(&mut self, messages: impl Iterator<Item = &'m M>) {
+        let mut last: Option<&M> = None;
         for message in messages {
             match last {
                 Some(before) if before.partition() == message.partition() => {}
@@ -165,8 +166,14 @@ impl Watch {
     }
 
     /// The loop has come round: makes the figures anew when it is time.
-    pub fn turn(&mut self, consumer: &Consumer, assignment: Option<&Assignment>, held: Held) {
-        let now = Instant::now();
+    pub fn turn(
+        &mut self,
+        broker: &impl Broker,
+        assignment: Option<&Assignment>,
+        held: Held,
+        clock: &dyn Clock,
+    ) {
+        let now = clock.now();
         self.view.pulse.beat(now);
         let is_paused = held.is_paused;
         if held.is_all_sealed {
@@ -187,12 +194,12 @@ impl Watch {
             ..Progress::default()
         };
         if let Some(assignment) = assignment {
-            self.look_for_ends(consumer, assignment, is_paused, now);
-            self.ask_for_retention(consumer, now);
+            self.look_for_ends(broker, assignment, is_paused, clock);
+            self.ask_for_retention(broker, now);
             let behind = behind(&self.ends, &assignment.positions);
             progress.partitions = assignment.positions.len();
             progress.lag = (!behind.is_empty()).then(|| lag(&behind));
-            progress.unsealed = self.ages.unsealed(&behind, epoch_ms(SystemTime::now()));
+            progress.unsealed = self.ages.unsealed(&behind, epoch_ms(clock.wall()));
             progress.retention = self.retention;
         }
         if let Some(lag) = progress.lag {
@@ -209,11 +216,12 @@ impl Watch {
     /// Where the logs end. What is paused is not fetched, so the broker is asked.
     fn look_for_ends(
         &mut self,
-        consumer: &Consumer,
+        broker: &impl Broker,
         assignment: &Assignment,
         is_paused: bool,
-        now: Instant,
+        clock: &dyn Clock,
     ) {
+        let now = clock.now();
         let ask = is_paused && now >= self.ask_due;
         if ask {
             self.ask_due = now + ASK_EVERY;
@@ -221,31 +229,31 @@ impl Watch {
         for partition in assignment.partitions() {
             if ask {
                 // One that does not answer is not asked for the others as well.
-                let Ok(log) = consumer.log(partition) else {
+                let Ok(log) = broker.log(partition) else {
                     break;
                 };
                 self.ends.insert(partition, log.end);
-                self.view.pulse.beat(Instant::now());
-            } else if let Some(end) = consumer.end_as_fetched(partition) {
+                self.view.pulse.beat(clock.now());
+            } else if let Some(end) = broker.end_as_fetched(partition) {
                 let known = self.ends.entry(partition).or_insert(end);
                 *known = (*known).max(end);
             }
         }
     }
 
-    fn ask_for_retention(&mut self, consumer: &Consumer, now: Instant) {
+    fn ask_for_retention(&mut self, broker: &impl Broker, now: Instant) {
         if now < self.retention_due {
             return;
         }
         self.retention_due = now + RETENTION_EVERY;
-        match consumer.retention() {
+        match broker.retention() {
             Ok(retention) => self.retention = retention,
             Err(error) => tracing::debug!(%error, "the topic's retention is not known"),
         }
     }
 }
 
-fn at(message: &Message) -> (i32, Option<i64>) {
+fn at(message: &impl Message) -> (i32, Option<i64>) {
     (message.partition(), message.time_ms())
 }
 

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::kafka::{Consumer, ErrorCode, KafkaError, Options, topic_settings};
+use super::broker::BrokerError;
+use super::kafka::{Consumer, Options, topic_settings};
 use super::positions::{self, Standing};
 use crate::spool::footer::Source;
 
@@ -49,14 +50,9 @@ pub fn survey(
     })
 }
 
-fn trouble(error: KafkaError) -> Trouble {
-    let code = match &error {
-        // The bindings know no code of an admin request's failure.
-        KafkaError::AdminOp(code) => Some(*code),
-        error => error.rdkafka_error_code(),
-    };
-    match code {
-        Some(ErrorCode::UnknownTopic | ErrorCode::UnknownTopicOrPartition) => Trouble::NoTopic,
-        _ => Trouble::Broker(error.to_string()),
+fn trouble(error: BrokerError) -> Trouble {
+    match error {
+        BrokerError::TopicAbsent => Trouble::NoTopic,
+        BrokerError::Other(error) => Trouble::Broker(error),
     }
 }

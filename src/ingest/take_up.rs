@@ -7,16 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Instant, SystemTime};
 
+use super::broker::{ASK_TIMEOUT, Broker, BrokerError};
 use super::commits::Commits;
 use super::handover::{self, Log, Start, Verdict};
-use super::kafka::{ASK_TIMEOUT, Consumer, KafkaError};
 use crate::pulse::Pulse;
 use crate::spool::Intake;
 use crate::spool::fault::Fault;
 use crate::spool::footer::Source;
 use crate::spool::intake::Gap;
+use crate::time::Clock;
 
 /// Our partitions of one topic.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Assignment {
 pub enum Trouble {
     /// Kafka did not answer, or said no.
     #[error(transparent)]
-    Kafka(#[from] KafkaError),
+    Kafka(#[from] BrokerError),
     /// The disk said no.
     #[error(transparent)]
     Disk(#[from] io::Error),
@@ -51,21 +51,22 @@ pub enum Trouble {
 /// # Errors
 /// [`Trouble`]; calling again does the same.
 pub fn take_up(
-    consumer: &Consumer,
+    broker: &impl Broker,
     intake: &Intake,
     partitions: &[i32],
     pulse: &Pulse,
+    clock: &dyn Clock,
 ) -> Result<(Assignment, Commits), Trouble> {
-    let source = consumer.source(ASK_TIMEOUT)?;
-    let committed = consumer.committed(&source, partitions)?;
+    let source = broker.source(ASK_TIMEOUT)?;
+    let committed = broker.committed(&source, partitions)?;
     let sealed = intake.sealed()?;
     let mut positions = BTreeMap::new();
     for &partition in partitions {
-        let log = consumer.log(partition)?;
-        pulse.beat(Instant::now());
+        let log = broker.log(partition)?;
+        pulse.beat(clock.now());
         let own = intake.position(&source, partition);
         let start = handover::start(own, committed.get(&partition), intake.spool_id(), log);
-        note(intake, &source, partition, start, log)?;
+        note(intake, &source, partition, start, log, clock)?;
         positions.insert(partition, start.offset);
     }
     let mut commits = Commits::new(&committed);
@@ -78,7 +79,7 @@ pub fn take_up(
         }
     }
     intake.record_positions(&source, &positions)?;
-    consumer.assign(&positions)?;
+    broker.assign(&positions)?;
     tracing::info!(topic = %source, ?positions, "reading");
     Ok((Assignment { source, positions }, commits))
 }
@@ -89,21 +90,22 @@ pub fn take_up(
 /// # Errors
 /// [`Trouble`]; calling again does the same.
 pub fn start_anew(
-    consumer: &Consumer,
+    broker: &impl Broker,
     intake: &Intake,
     assignment: &mut Assignment,
     pulse: &Pulse,
+    clock: &dyn Clock,
 ) -> Result<(), Trouble> {
     let mut positions = BTreeMap::new();
     for (&partition, &position) in &assignment.positions {
-        let log = consumer.log(partition)?;
-        pulse.beat(Instant::now());
+        let log = broker.log(partition)?;
+        pulse.beat(clock.now());
         let start = handover::start(Some(position), None, intake.spool_id(), log);
-        note(intake, &assignment.source, partition, start, log)?;
+        note(intake, &assignment.source, partition, start, log, clock)?;
         positions.insert(partition, start.offset);
     }
     intake.record_positions(&assignment.source, &positions)?;
-    consumer.assign(&positions)?;
+    broker.assign(&positions)?;
     assignment.positions = positions;
     Ok(())
 }
@@ -115,6 +117,7 @@ fn note(
     partition: i32,
     start: Start,
     log: Log,
+    clock: &dyn Clock,
 ) -> io::Result<()> {
     let lost_here =
         metrics::counter!("spoolhouse_offsets_lost_total", "partition" => partition.to_string());
@@ -122,7 +125,7 @@ fn note(
     lost_here.increment(0);
     if let Some(lost) = start.lost {
         let gap = Gap {
-            time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            time: humantime::format_rfc3339_seconds(clock.wall()).to_string(),
             source: source.clone(),
             partition,
             from: lost.0,

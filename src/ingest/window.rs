@@ -159,7 +159,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::produce::message::Fields;
+    use crate::traffic::message::Fields;
 
     #[test]
     fn rows_that_compress_to_nothing_are_bounded_by_the_memory_they_take() {

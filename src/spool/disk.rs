@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bytes::Bytes;
 
@@ -74,6 +75,27 @@ pub trait Disk: Debug + Send + Sync {
     fn read(&self, path: &Path) -> io::Result<Bytes>;
     /// Reads a file's size and up to `length` of its last bytes.
     fn read_end(&self, path: &Path, length: u64) -> io::Result<(u64, Bytes)>;
+    /// Lets the others of a simulated world run while one of them holds a lock that
+    /// the caller wants; false where waiting for a lock is the system's business.
+    fn let_others_run(&self) -> bool {
+        false
+    }
+}
+
+/// Takes a lock that is held over operations of `disk`.
+pub fn lock<'m, T>(disk: &dyn Disk, mutex: &'m Mutex<T>) -> MutexGuard<'m, T> {
+    loop {
+        // What panicked under a lock of ours has left nothing half changed: each of
+        // them says why where it is declared.
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if disk.let_others_run() => {}
+            Err(TryLockError::WouldBlock) => {
+                return mutex.lock().unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
 }
 
 /// Makes `bytes` appear at `path`, whole or not at all, and durably.

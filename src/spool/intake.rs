@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -21,6 +21,7 @@ use super::read;
 use super::segment::{Finished, OpenSegment};
 use super::undecodable::limits::{Keeper, Limits};
 use super::{Spool, footer};
+use crate::time::epoch_ms;
 
 /// Ingest's door.
 #[derive(Clone, Debug)]
@@ -29,6 +30,7 @@ pub struct Intake {
     /// Undecodable messages of an abandoned segment may still be there, under
     /// the number that the next one gets.
     orphaned: Arc<AtomicBool>,
+    /// A turn that was cut short is begun anew.
     keeper: Arc<Mutex<Keeper>>,
 }
 
@@ -88,10 +90,8 @@ impl Intake {
     /// Parquet's, passed on.
     pub fn finish(&self, segment: OpenSegment, source: &Source) -> Result<Finished, Fault> {
         let number = self.spool.state().next_segment;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        segment.finish(number, self.spool.id(), source, now.as_secs())
+        let now_s = epoch_ms(self.spool.clock().wall()) / 1_000;
+        segment.finish(number, self.spool.id(), source, now_s)
     }
 
     /// Publishes a finished segment in `sealed/` and notes its positions.
@@ -125,7 +125,7 @@ impl Intake {
         let added = self.keeper().add(number, bytes);
         match added {
             Ok(false) => {}
-            Ok(true) => self.tidy_undecodable(SystemTime::now()),
+            Ok(true) => self.tidy_undecodable(self.spool.clock().wall()),
             Err(error) => untidy(&error),
         }
     }
@@ -152,8 +152,7 @@ impl Intake {
     }
 
     fn keeper(&self) -> std::sync::MutexGuard<'_, Keeper> {
-        // A turn that was cut short is begun anew.
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+        disk::lock(self.spool.disk(), &self.keeper)
     }
 
     /// Gives up a finished segment that could not be sealed. If it did reach

@@ -55,6 +55,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::failpoint;
+use crate::time::Clock;
 
 pub use intake::Intake;
 pub use outlet::Outlet;
@@ -74,6 +75,7 @@ pub struct Spool {
 #[derive(Debug)]
 struct Inner {
     disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
     layout: Layout,
     id: Uuid,
     state: Mutex<State>,
@@ -138,10 +140,11 @@ impl Spool {
     }
 
     fn handover(&self) -> MutexGuard<'_, ()> {
-        self.inner
-            .handover
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        disk::lock(self.disk(), &self.inner.handover)
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
     }
 
     fn disk(&self) -> &dyn Disk {

@@ -23,6 +23,7 @@ use super::replay;
 use super::segment;
 use super::state::{State, StateError};
 use super::{Access, Inner, Spool};
+use crate::time::{Clock, SystemClock};
 
 /// Why a spool can't be opened. Nothing that it holds is lost.
 #[derive(Debug, thiserror::Error)]
@@ -109,10 +110,16 @@ impl Spool {
         create_dirs(&*disk, &layout)?;
         let path = layout.lock();
         let lock = OwnerLock::take(&path).map_err(|why| OpenError::Lock { path, why })?;
-        Self::open_on(disk, layout, Some(lock), Uuid::new_v4())
+        Self::open_on(
+            disk,
+            layout,
+            Some(lock),
+            Uuid::new_v4(),
+            Arc::new(SystemClock),
+        )
     }
 
-    /// Opens a spool on any disk. `new_id` becomes the id of a new spool.
+    /// Opens a spool on any disk, by any clock. `new_id` becomes the id of a new spool.
     ///
     /// # Errors
     /// As [`Spool::open`].
@@ -121,6 +128,7 @@ impl Spool {
         layout: Layout,
         lock: Option<OwnerLock>,
         new_id: Uuid,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let disk: Arc<dyn Disk> = Arc::new(SafeMoves::on(disk));
         create_dirs(&*disk, &layout)?;
@@ -138,6 +146,7 @@ impl Spool {
                 bytes: AtomicI64::new(0),
                 _lock: lock,
                 disk,
+                clock,
                 layout,
             }),
         };

@@ -62,10 +62,11 @@ impl Served {
         }
     }
 
+    /// What it is told. When that is written down is the loop's to say.
     fn answer(&self, state: State, message: String, due: Option<SystemTime>) -> Answer {
         Answer {
             format: FORMAT,
-            answered_at_ms: epoch_ms(SystemTime::now()),
+            answered_at_ms: 0,
             state,
             message,
             batch: self.batch.clone(),
@@ -101,8 +102,8 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Looks for new and withdrawn requests; whether there is a new one.
-    pub fn look(&mut self, outlet: &Outlet) -> io::Result<bool> {
-        let found = outlet.requests(epoch_ms(SystemTime::now()))?;
+    pub fn look(&mut self, outlet: &Outlet, now: SystemTime) -> io::Result<bool> {
+        let found = outlet.requests(epoch_ms(now))?;
         let mut any_new = false;
         let open = found.into_iter().map(|(id, request)| {
             let known = self.open.iter().position(|served| served.id == id);

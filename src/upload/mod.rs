@@ -15,6 +15,8 @@ pub mod forecast;
 pub mod inquire;
 pub mod latency;
 pub mod pacer;
+pub mod proxy;
+pub mod query;
 pub mod request;
 pub mod send;
 pub mod settings;

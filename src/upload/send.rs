@@ -14,7 +14,7 @@ mod requested;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -23,14 +23,16 @@ use super::desk::Desk;
 use super::fate::{Fate, History};
 use super::forecast::{Achieved, Saved};
 use super::pacer::{PaceOptions, Pacer};
+use super::proxy::Proxy;
 use super::request::{self, Request, Target};
 use super::settings::Settings;
-use super::transport::{Transport, TransportError, TransportOptions};
 use super::view::View;
+use crate::blocking::{self, Blocking, Threads};
 use crate::spool::Outlet;
 use crate::spool::batch::recipe::Encoding;
 use crate::spool::effort::Effort;
 use crate::spool::outlet::{Batch, PackOptions};
+use crate::time::{Clock, SystemClock};
 
 /// How long to wait before a failed disk operation is tried again.
 const DISK_RETRY: Duration = Duration::from_secs(1);
@@ -55,8 +57,6 @@ pub struct Options {
     pub effort: Effort,
     /// What is configured about the proxy.
     pub pace: PaceOptions,
-    /// How to reach it.
-    pub transport: TransportOptions,
     /// How often a batch is posted that is refused for its data before it goes
     /// to `rejected/`; at least 1.
     pub data_attempts_max: u32,
@@ -76,41 +76,61 @@ impl Options {
     }
 }
 
+/// What the loop gets from outside: time, a place for what may block, and chance.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Where the disk's work runs.
+    pub blocking: Arc<dyn Blocking>,
+    /// A random number from 0 up to 1, for the jitter of retries.
+    pub random: fn() -> f64,
+}
+
+impl Default for Host {
+    /// The system's.
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            blocking: Arc::new(Threads),
+            random: rand::random,
+        }
+    }
+}
+
 /// Sends batches until `stop` is cancelled. A post that is under way then is
 /// waited for: whoever can't wait may drop the future, and the batch stays in
 /// `sending/` for the next start.
-///
-/// # Errors
-/// When the HTTP client can't be set up; everything later is tried again.
-pub async fn run(
+/// Trouble is tried again for as long as it takes.
+pub async fn run<P: Proxy>(
     options: Options,
+    proxy: P,
     outlet: Outlet,
+    host: Host,
     stop: CancellationToken,
-) -> Result<(), TransportError> {
-    let mut sender = Sender::new(options, outlet)?;
+) {
+    let mut sender = Sender::new(options, proxy, outlet, host);
     report::register(&sender.pacer);
-    let mut post: Option<Post> = None;
+    let mut post: Option<Post<P>> = None;
     while !stop.is_cancelled() {
         post = match post {
             Some(post) => sender.attempt(post, &stop).await,
             None => sender.find(&stop).await,
         };
     }
-    Ok(())
 }
 
 /// Carries out the requests that lie in `inbox/` and nothing else; returns
 /// when each has its final answer, or was withdrawn, or at `stop`.
-///
-/// # Errors
-/// As [`run`].
-pub async fn carry_out_requests(
+pub async fn carry_out_requests<P: Proxy>(
     options: Options,
+    proxy: P,
     outlet: Outlet,
+    host: Host,
     stop: CancellationToken,
-) -> Result<(), TransportError> {
-    let mut sender = Sender::new(options, outlet)?;
-    let mut post: Option<Post> = None;
+) {
+    let mut sender = Sender::new(options, proxy, outlet, host);
+    let mut post: Option<Post<P>> = None;
     sender.look().await;
     while !stop.is_cancelled() && sender.desk.first().is_some() {
         post = match post {
@@ -119,12 +139,11 @@ pub async fn carry_out_requests(
         };
         sender.look().await;
     }
-    Ok(())
 }
 
 /// A batch that is being sent.
 #[derive(Debug)]
-struct Post {
+struct Post<P> {
     batch: Batch,
     request: Request,
     history: History,
@@ -133,21 +152,22 @@ struct Post {
     /// The next attempt does not wait for the slot.
     is_early: bool,
     /// Another way than everything else takes.
-    lane: Option<Box<Lane>>,
+    lane: Option<Box<Lane<P>>>,
 }
 
 /// A server that a request names, with a pace of its own.
 #[derive(Debug)]
-struct Lane {
+struct Lane<P> {
     target: Target,
-    transport: Transport,
+    proxy: P,
     pacer: Pacer,
 }
 
-struct Sender {
+struct Sender<P> {
     options: Options,
     outlet: Arc<Outlet>,
-    transport: Transport,
+    proxy: P,
+    host: Host,
     pacer: Pacer,
     pack_time: Duration,
     ready_time: Duration,
@@ -155,47 +175,47 @@ struct Sender {
     desk: Desk,
 }
 
-impl Sender {
-    fn new(options: Options, outlet: Outlet) -> Result<Self, TransportError> {
-        let tls = options.target.url.scheme() == "https";
-        let transport = Transport::new(options.transport.clone(), tls)?;
+impl<P: Proxy> Sender<P> {
+    fn new(options: Options, proxy: P, outlet: Outlet, host: Host) -> Self {
         let stored = outlet.load_pace().ok().flatten();
         let saved: Option<Saved> = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let (pace, full_batch) =
             saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
-        Ok(Self {
+        Self {
             pacer: Pacer::new(options.pace.clone(), pace),
             outlet: Arc::new(outlet),
-            transport,
+            proxy,
+            host,
             options,
             pack_time: Duration::ZERO,
             ready_time: Duration::ZERO,
             full_batch,
             desk: Desk::default(),
-        })
+        }
     }
 
     /// Finds what goes next, shortly before its slot opens.
-    async fn find(&mut self, stop: &CancellationToken) -> Option<Post> {
+    async fn find(&mut self, stop: &CancellationToken) -> Option<Post<P>> {
         self.look().await;
         if self.desk.first().is_some() {
             return self.find_requested(stop).await;
         }
         let lead = self.pack_time * 2 + PACK_MARGIN;
-        let wait = self.pacer.wait(SystemTime::now()).saturating_sub(lead);
+        let wait = self.pacer.wait(self.host.clock.wall()).saturating_sub(lead);
         if self.pause(wait, stop).await != Pause::Over {
             return None;
         }
         let options = self.options.packing(self.pacer.body_bytes_max());
-        let started = Instant::now();
+        let started = self.host.clock.now();
         match self.on_disk(move |outlet| outlet.next(&options)).await {
             Ok(Some(batch)) => {
-                self.pack_time = started.elapsed();
+                self.pack_time = self.host.clock.now().saturating_duration_since(started);
                 Some(self.prepare(batch))
             }
             Ok(None) => {
                 let outlet = self.outlet.clone();
                 tokio::select! {
+                    biased;
                     _ = self.pause(LOOK_AGAIN, stop) => {}
                     () = outlet.arrival() => {}
                 }
@@ -209,7 +229,7 @@ impl Sender {
         }
     }
 
-    fn prepare(&self, batch: Batch) -> Post {
+    fn prepare(&self, batch: Batch) -> Post<P> {
         let request = request::insert(&self.options.target, &batch.digest, &batch.footer.settings);
         if batch.fate_unknown && !batch.is_copy() {
             tracing::info!(
@@ -231,7 +251,12 @@ impl Sender {
     }
 
     /// Puts the batch where it belongs; gives the post back if it goes again.
-    async fn act(&mut self, fate: Fate, mut post: Post, stop: &CancellationToken) -> Option<Post> {
+    async fn act(
+        &mut self,
+        fate: Fate,
+        mut post: Post<P>,
+        stop: &CancellationToken,
+    ) -> Option<Post<P>> {
         let mut batch = post.batch.clone();
         let done = match fate {
             Fate::Again => return Some(post),
@@ -251,7 +276,7 @@ impl Sender {
             }
             Fate::Reject(reason) => {
                 metrics::counter!("spoolhouse_batches_rejected_total").increment(1);
-                let why = report::rejection(&reason, &post);
+                let why = report::rejection(&reason, &post, self.host.clock.wall());
                 self.on_disk(move |outlet| outlet.reject(&batch, &why))
                     .await
             }
@@ -269,15 +294,16 @@ impl Sender {
     }
 
     /// How long until a post may go.
-    fn wait(&mut self, post: &mut Post) -> Duration {
+    fn wait(&mut self, post: &mut Post<P>) -> Duration {
+        let now = self.host.clock.wall();
         match post.is_early {
             true => Duration::ZERO,
-            false => self.pacer_of(post).wait(SystemTime::now()),
+            false => self.pacer_of(post).wait(now),
         }
     }
 
     /// The pace of the way that a post takes.
-    fn pacer_of<'p>(&'p mut self, post: &'p mut Post) -> &'p mut Pacer {
+    fn pacer_of<'p>(&'p mut self, post: &'p mut Post<P>) -> &'p mut Pacer {
         match &mut post.lane {
             Some(lane) => &mut lane.pacer,
             None => &mut self.pacer,
@@ -285,7 +311,7 @@ impl Sender {
     }
 
     /// Saves what was learned, of the way that everything takes.
-    async fn save_pace(&mut self, post: &Post) {
+    async fn save_pace(&mut self, post: &Post<P>) {
         if post.lane.is_some() {
             return;
         }
@@ -313,7 +339,7 @@ impl Sender {
         work: impl FnOnce(&Outlet) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let outlet = self.outlet.clone();
-        tokio::task::spawn_blocking(move || work(&outlet))
+        blocking::run(&*self.host.blocking, move || work(&outlet))
             .await
             .map_err(io::Error::other)?
     }

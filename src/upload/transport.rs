@@ -13,17 +13,17 @@ mod gate;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Client, RequestBuilder, redirect, retry};
 use serde::Deserialize;
-use tokio::time::Instant;
 use url::Url;
 
-use super::answer::{Answer, Outcome, Reason, Refusal, classify};
+use super::answer::{Answer, Outcome, Reason, Refusal};
 use super::connection;
+use super::proxy::{Posted, Proxy};
 use super::request::Request;
 use gate::Gate;
 
@@ -107,19 +107,6 @@ pub fn certificates(file: &Path) -> Result<Vec<Certificate>, TransportError> {
     Ok(found)
 }
 
-/// What became of one post.
-#[derive(Debug)]
-pub struct Posted {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// When the first byte could leave; `None` if there was no connection.
-    pub left: Option<SystemTime>,
-    /// How long it took from then, or from when a connection was asked for.
-    pub took: Duration,
-    /// How long the connection took; `None` if there was none.
-    pub connecting: Option<Duration>,
-}
-
 /// Posts batches, one connection each, one at a time. Holds no secret, only the
 /// name of the file with it.
 #[derive(Debug)]
@@ -160,26 +147,6 @@ impl Transport {
             options,
             gate,
         })
-    }
-
-    /// Connects, posts `body` when the slot `opens` (a moment away; one that is past
-    /// is open) and says what became of it. Takes at most the time-outs of the
-    /// options.
-    pub async fn post(&self, request: &Request, body: Bytes, opens: Instant) -> Posted {
-        let begun = Instant::now();
-        self.gate.set(opens);
-        let kind = "application/vnd.apache.parquet";
-        let outcome = match self.send(request.url.clone(), kind, body).await {
-            Ok(answer) => classify(&answer),
-            Err(outcome) => outcome,
-        };
-        let passed = self.gate.passed();
-        Posted {
-            outcome,
-            left: passed.map(|passed| passed.by_the_wall),
-            took: passed.map_or(begun, |passed| passed.at).elapsed(),
-            connecting: self.gate.connected().map(|connected| connected - begun),
-        }
     }
 
     /// Posts a statement to `url` and gives its answer.
@@ -231,6 +198,29 @@ impl Transport {
         Ok(post
             .header("X-ClickHouse-User", user)
             .header("X-ClickHouse-Key", password))
+    }
+}
+
+impl Proxy for Transport {
+    async fn post(&self, request: &Request, body: Bytes, opens: Instant) -> Posted {
+        let begun = Instant::now();
+        self.gate.set(opens.into());
+        let kind = "application/vnd.apache.parquet";
+        let answer = self.send(request.url.clone(), kind, body).await;
+        let passed = self.gate.passed();
+        Posted {
+            answer,
+            left: passed.map(|passed| passed.by_the_wall),
+            took: passed.map_or(begun, |passed| passed.at.into()).elapsed(),
+            connecting: self
+                .gate
+                .connected()
+                .map(|connected| connected.into_std() - begun),
+        }
+    }
+
+    fn for_url(&self, url: &Url) -> Result<Self, TransportError> {
+        Self::new(self.options.clone(), url.scheme() == "https")
     }
 }
 

@@ -16,13 +16,13 @@ use clap::Parser;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use spoolhouse::commands::produce::traffic::{Profile, Traffic};
 use spoolhouse::ingest::window::Window;
 use spoolhouse::spool::batch::recipe::Encoding;
 use spoolhouse::spool::effort::Effort;
 use spoolhouse::spool::footer::Source;
 use spoolhouse::spool::outlet::{Batch, PackOptions};
 use spoolhouse::spool::{Intake, Outlet, Spool, read, schema};
+use spoolhouse::traffic::{Profile, Traffic};
 
 /// Seconds between two seals.
 const ROLL_AFTER: u64 = 5;

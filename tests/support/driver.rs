@@ -21,6 +21,7 @@ use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
 use spoolhouse::spool::segment::{Finished, OpenSegment};
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool};
+use spoolhouse::time::SystemClock;
 use spoolhouse::upload::answer::{Outcome, Reason, Refusal};
 use spoolhouse::upload::codes;
 use spoolhouse::upload::fate::{Configured, Fate, History};
@@ -125,7 +126,13 @@ impl Driver {
     /// Starts: opens the spool, which has no partitions yet.
     pub fn start(disk: &SimDisk, world: &Arc<Mutex<World>>) -> Result<Self, OpenError> {
         let disk = Arc::new(disk.clone());
-        let spool = Spool::open_on(disk, Layout::new(SPOOL), None, Uuid::from_u128(1))?;
+        let spool = Spool::open_on(
+            disk,
+            Layout::new(SPOOL),
+            None,
+            Uuid::from_u128(1),
+            Arc::new(SystemClock),
+        )?;
         Ok(Self {
             world: world.clone(),
             intake: Intake::new(spool.clone()),

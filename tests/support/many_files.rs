@@ -6,7 +6,6 @@ use std::fs;
 use std::path::Path;
 
 use arrow_array::RecordBatch;
-use spoolhouse::commands::produce::traffic::{Profile, Traffic};
 use spoolhouse::ingest::columns::Columns;
 use spoolhouse::ingest::record::decode;
 use spoolhouse::spool::batch::recipe::{Encoding, Recipe, Strength};
@@ -15,6 +14,7 @@ use spoolhouse::spool::layout::{Layout, Name, Room};
 use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::state::State;
 use spoolhouse::spool::{batch, digest};
+use spoolhouse::traffic::{Profile, Traffic};
 use uuid::Uuid;
 
 type Done<T> = Result<T, Box<dyn Error>>;

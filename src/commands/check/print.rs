@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::super::plural;
 use super::Report;
-use super::findings::{Finding, Level};
+use crate::preflight::findings::{Finding, Level};
 
 pub(super) fn report(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let width = |of: fn(&super::Value) -> &str| {

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::disk::Room;
-use super::report::Report;
+use crate::estimate::disk::Room;
+use crate::estimate::report::Report;
 
 pub(super) fn report(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let given = &report.given;

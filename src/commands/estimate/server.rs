@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use super::super::{ConfigFile, Misuse, ask, run};
-use super::disk::Part;
+use super::super::{ConfigFile, Misuse, run};
 use crate::config;
+use crate::estimate::disk::Part;
 use crate::spool::glance;
 use crate::spool::layout::Layout;
 use crate::upload::answer::{Outcome, Refusal};
+use crate::upload::query;
 use crate::upload::sizes::{self, Sizes, Stored};
 
 /// Fewer rows than this say little about many.
@@ -19,7 +20,7 @@ const ROWS_TELLING: u64 = 1_000_000;
 
 /// What a server told.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Live {
+pub(crate) struct Live {
     /// Its version.
     pub version: String,
     /// Rows of its log.
@@ -39,7 +40,7 @@ pub(super) struct Live {
 ///
 /// # Errors
 /// [`Misuse`] for a URL that can't be one, and when the server gave no figures.
-pub(super) fn ask(url: &str, direct: bool, config: &ConfigFile) -> Result<Live> {
+pub(crate) fn ask(url: &str, direct: bool, config: &ConfigFile) -> Result<Live> {
     let url = config::target(url).map_err(|problem| Misuse(format!("--from: {problem}")))?;
     let mut loaded = config.load()?;
     let is_other = loaded.config.upload.url != url;
@@ -50,7 +51,7 @@ pub(super) fn ask(url: &str, direct: bool, config: &ConfigFile) -> Result<Live> 
         (_, true) => Some("upload.url is another one"),
         _ => None,
     };
-    let question = ask::Question {
+    let question = query::Question {
         statement: sizes::statement(&run::upload_options(&loaded.config).target),
         bytes: 0,
         read: sizes::read,
@@ -58,7 +59,7 @@ pub(super) fn ask(url: &str, direct: bool, config: &ConfigFile) -> Result<Live> 
         elsewhere,
     };
     let owner = glance::owner(&layout).unwrap_or_default();
-    match ask::ask(&loaded, &layout, owner, question).answer {
+    match query::ask(&loaded, &layout, owner, question).answer {
         Ok(sizes) => live(sizes),
         Err(outcome) => bail!("--from: {}", what_became(&outcome)),
     }

@@ -69,7 +69,7 @@ impl FromStr for Days {
             format!("write a time up to {DAYS_MAX:.0} days, such as 90d, 12h or 1year ({why})")
         };
         let typed = humantime::parse_duration(text.trim()).map_err(|error| bad(&error))?;
-        let days = typed.as_secs_f64() / super::keys::DAY_S;
+        let days = typed.as_secs_f64() / crate::estimate::keys::DAY_S;
         match days <= DAYS_MAX {
             true => Ok(Self(days)),
             false => Err(bad(&"that is longer")),

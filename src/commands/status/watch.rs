@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::screen::{Screen, Wish};
 use super::{Report, print, rehearse};
+use crate::commands::terminal::screen::{Screen, Wish};
 use crate::config::Config;
 use crate::spool::census::Census;
 use crate::spool::layout::Layout;

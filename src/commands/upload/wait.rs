@@ -8,12 +8,11 @@ use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::super::progress;
+use crate::commands::terminal::progress_bar;
 use crate::spool::disk::LocalDisk;
 use crate::spool::glance;
 use crate::spool::inbox::{self, Answer};
 use crate::spool::layout::Layout;
-use crate::upload::transport::TransportError;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -35,7 +34,7 @@ pub(super) enum Ended {
 }
 
 /// The send loop of this process.
-type Sending = JoinHandle<Result<(), TransportError>>;
+type Sending = JoinHandle<()>;
 
 /// Waits for answers.
 pub(super) struct Waiter<'w> {
@@ -57,7 +56,7 @@ impl<'w> Waiter<'w> {
             layout,
             owner,
             sending,
-            bar: progress::spinner("{spinner} {wide_msg}"),
+            bar: progress_bar::spinner("{spinner} {wide_msg}"),
             said: String::new(),
             owner_seen: now,
             owner_looked: now,
@@ -84,7 +83,7 @@ impl<'w> Waiter<'w> {
             }
             if has_ended && let Some(sending) = self.sending.take() {
                 self.bar.finish_and_clear();
-                sending.await??;
+                sending.await?;
                 return Err(anyhow!("{name}: the send loop ended without an answer"));
             }
             if self.owner_has_left()? {

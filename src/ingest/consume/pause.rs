@@ -2,8 +2,9 @@
 //! are paused and polling goes on, so that the group keeps us; it resumes by itself.
 
 use super::Ingest;
+use crate::ingest::broker::Broker;
 
-impl Ingest<'_> {
+impl<B: Broker> Ingest<'_, B> {
     /// Pauses while the disk can't take more, resumes when it can.
     pub(super) fn pause_or_resume(&mut self) {
         let bytes = self.intake.bytes();
@@ -14,7 +15,7 @@ impl Ingest<'_> {
         metrics::gauge!("spoolhouse_disk_free_bytes").set(free as f64);
         metrics::gauge!("spoolhouse_disk_free_bytes_min").set(headroom.free_bytes_floor() as f64);
         // A closed window that merely waits for its turn is no reason.
-        let is_stuck = self.unsaved.is_some() && self.retry_at.is_some();
+        let is_stuck = self.sealer.is_busy() && self.retry_at.is_some();
         let pause = is_stuck || headroom.is_full(bytes, free, self.paused);
         let Some(assignment) = &self.assignment else {
             return;
@@ -24,12 +25,12 @@ impl Ingest<'_> {
         }
         let partitions = assignment.partitions();
         let done = if pause {
-            self.consumer.pause(&partitions)
+            self.broker.pause(&partitions)
         } else {
-            self.consumer.resume(&partitions)
+            self.broker.resume(&partitions)
         };
         match done {
-            Err(error) => self.complaint.say("pausing", &error),
+            Err(error) => self.complain("pausing", &error),
             Ok(()) => {
                 self.paused = pause;
                 if pause {
@@ -50,7 +51,7 @@ impl Ingest<'_> {
     /// What the file system has left; a great deal if it does not say.
     pub(super) fn free_bytes(&mut self) -> u64 {
         self.intake.free_bytes().unwrap_or_else(|error| {
-            self.complaint.say("asking for free space", &error);
+            self.complain("asking for free space", &error);
             u64::MAX
         })
     }

@@ -3,41 +3,42 @@
 //!
 //! Never hands over what was not acknowledged: that stays in `sealed/`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Commits, Event, Ingest, IngestError, POLL, Window};
+use super::{Commits, Ingest, IngestError, POLL, Window};
+use crate::ingest::broker::{Broker, Event};
 
 /// How long a revocation or a shutdown waits for the last commit.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
-impl Ingest<'_> {
+impl<B: Broker> Ingest<'_, B> {
     /// Seals what was taken in and waits a little for the commit. What is not
     /// acknowledged by then stays in `sealed/` for the next assignment to judge.
     pub(super) fn settle(&mut self) -> Result<(), IngestError> {
-        let deadline = Instant::now() + LAST_COMMIT;
-        if self.unsaved.is_none() && !self.window.is_empty() {
+        let deadline = self.clock.now() + LAST_COMMIT;
+        if !self.sealer.is_busy() && !self.window.is_empty() {
             self.close_window()?;
         }
-        self.save(Instant::now());
-        if let Some(finished) = self.unsaved.take() {
+        self.save(self.clock.now());
+        if self.sealer.is_busy() {
             tracing::warn!(
                 "the last segment can't be written; Kafka will hand its messages out again"
             );
-            if let Err(error) = self.intake.abandon(&finished) {
-                self.complaint.say("giving up a segment", &error);
+            if let Err(error) = self.sealer.give_up() {
+                self.complain("giving up a segment", &error);
             }
         }
-        while self.commits.any_waiting() && Instant::now() < deadline {
+        while self.commits.any_waiting() && self.clock.now() < deadline {
             // Messages that arrive now are read again after the next assignment.
-            self.consumer.poll(POLL)?;
-            while let Some(event) = self.consumer.event() {
+            self.broker.poll(POLL)?;
+            while let Some(event) = self.broker.event() {
                 match event {
                     Event::Committed(offsets) => {
                         let released = self.commits.acknowledged(&offsets);
                         self.released.extend(released);
                     }
-                    Event::CommitFailed(code) => {
-                        self.complaint.say("last commit", &code);
+                    Event::CommitFailed(error) => {
+                        self.complain("last commit", &error);
                         self.commits = Commits::default();
                     }
                     Event::Assigned(partitions) => self.to_take_up = Some(partitions),
@@ -45,7 +46,7 @@ impl Ingest<'_> {
                 }
             }
         }
-        self.hand_over(Instant::now());
+        self.hand_over(self.clock.now());
         self.released.clear();
         self.commits = Commits::default();
         self.window = Window::new()?;

@@ -18,18 +18,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-/// Something that needs an answer or a note.
-#[derive(Debug)]
-pub enum Event {
-    /// Partitions were given to us: answer with [`Consumer::assign`](super::Consumer::assign).
-    Assigned(Vec<i32>),
-    /// Our partitions are being taken away: answer with [`Consumer::unassign`](super::Consumer::unassign).
-    Revoked,
-    /// A commit was acknowledged up to these offsets.
-    Committed(BTreeMap<i32, i64>),
-    /// A commit was not acknowledged.
-    CommitFailed(RDKafkaErrorCode),
-}
+use crate::ingest::broker::{BrokerError, Event};
 
 /// Turns the client's callbacks into events.
 pub(super) struct Context {
@@ -105,20 +94,26 @@ impl ConsumerContext for Context {
                 (Ok(()), Offset::Offset(offset)) => {
                     committed.insert(element.partition(), offset);
                 }
-                (Err(error), _) => self.tell(Event::CommitFailed(code_of(&error))),
+                (Err(error), _) => {
+                    self.tell(Event::CommitFailed(BrokerError::from(code_of(&error))))
+                }
                 _ => {}
             }
         }
         match result {
             Ok(()) => self.tell(Event::Committed(committed)),
-            Err(error) => self.tell(Event::CommitFailed(code_of(&error))),
+            Err(error) => self.tell(Event::CommitFailed(BrokerError::from(code_of(&error)))),
         }
     }
 }
 
 /// The code of an error, if it has one.
 pub(super) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
-    error
-        .rdkafka_error_code()
-        .unwrap_or(RDKafkaErrorCode::Unknown)
+    match error {
+        // The bindings know no code of an admin request's failure.
+        KafkaError::AdminOp(code) => *code,
+        error => error
+            .rdkafka_error_code()
+            .unwrap_or(RDKafkaErrorCode::Unknown),
+    }
 }

@@ -23,6 +23,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::bell::Bell;
+use crate::ingest::broker;
 
 /// Messages that are taken out at once.
 const BATCH: usize = 1_000;
@@ -37,37 +38,35 @@ impl Message {
         unsafe { self.0.as_ref() }
     }
 
-    /// Its partition.
-    pub fn partition(&self) -> i32 {
+    /// What it says instead, if it is no message but trouble.
+    pub(super) fn trouble(&self) -> Option<RDKafkaErrorCode> {
+        let code = RDKafkaErrorCode::from(self.raw().err);
+        (code != RDKafkaErrorCode::NoError).then_some(code)
+    }
+}
+
+impl broker::Message for Message {
+    fn partition(&self) -> i32 {
         self.raw().partition
     }
 
-    /// Its offset.
-    pub fn offset(&self) -> i64 {
+    fn offset(&self) -> i64 {
         self.raw().offset
     }
 
-    /// Its value; `None` for a message without one.
-    pub fn payload(&self) -> Option<&[u8]> {
+    fn payload(&self) -> Option<&[u8]> {
         let raw = self.raw();
         let start = NonNull::new(raw.payload)?.cast();
         // SAFETY: librdkafka keeps `len` bytes there as long as the message lives.
         Some(unsafe { slice::from_raw_parts(start.as_ptr(), raw.len) })
     }
 
-    /// When it was made or appended, as the topic has it: milliseconds since 1970.
-    pub fn time_ms(&self) -> Option<i64> {
+    fn time_ms(&self) -> Option<i64> {
         let mut kind = rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is alive, and `kind` outlives the call.
         let time = unsafe { rd_kafka_message_timestamp(self.0.as_ptr(), &mut kind) };
         let is_known = kind != rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         is_known.then_some(time)
-    }
-
-    /// What it says instead, if it is no message but trouble.
-    pub(super) fn trouble(&self) -> Option<RDKafkaErrorCode> {
-        let code = RDKafkaErrorCode::from(self.raw().err);
-        (code != RDKafkaErrorCode::NoError).then_some(code)
     }
 }
 

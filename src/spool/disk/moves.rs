@@ -13,11 +13,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use super::{Access, Disk, Entry, parent};
+use super::{Access, Disk, Entry, lock, parent};
 
 /// Per directory those that files have left it for and that were not synced since.
 type Pending = BTreeMap<PathBuf, BTreeSet<PathBuf>>;
@@ -26,7 +26,8 @@ type Pending = BTreeMap<PathBuf, BTreeSet<PathBuf>>;
 #[derive(Debug)]
 pub struct SafeMoves {
     disk: Arc<dyn Disk>,
-    /// Held while a directory is synced: no file leaves it meanwhile.
+    /// Held while a directory is synced: no file leaves it meanwhile. A step that
+    /// panicked has left out none: each is noted before it is made.
     pending: Mutex<Pending>,
 }
 
@@ -41,8 +42,7 @@ impl SafeMoves {
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        // A step that panicked has left out none: each is noted before it is made.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&*self.disk, &self.pending)
     }
 
     fn sync_after_targets(&self, pending: &mut Pending, dir: &Path) -> io::Result<()> {
@@ -115,6 +115,10 @@ impl Disk for SafeMoves {
 
     fn read_end(&self, path: &Path, length: u64) -> io::Result<(u64, Bytes)> {
         self.disk.read_end(path, length)
+    }
+
+    fn let_others_run(&self) -> bool {
+        self.disk.let_others_run()
     }
 }
 

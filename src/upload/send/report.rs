@@ -13,9 +13,9 @@ use crate::upload::settings;
 use crate::upload::view::{Attempt, STORED, View};
 
 /// What is written beside a batch that is rejected now.
-pub(super) fn rejection(reason: &Reason, post: &Post) -> Rejection {
+pub(super) fn rejection<P>(reason: &Reason, post: &Post<P>, now: SystemTime) -> Rejection {
     Rejection {
-        time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        time: humantime::format_rfc3339_seconds(now).to_string(),
         code: reason.code.map(i32::from),
         message: reason.to_string(),
         query_id: post.request.query_id.clone(),
@@ -55,12 +55,13 @@ fn pace(pacer: &Pacer) {
 }
 
 /// One line and one count per attempt; gives out what there is to show of it.
-pub(super) fn attempt(
+pub(super) fn attempt<P>(
     outcome: &Outcome,
-    post: &Post,
+    post: &Post<P>,
     took: Duration,
     pacer: &Pacer,
     latency: Option<Latency>,
+    now: SystemTime,
 ) -> Attempt {
     let batch = post.batch.name();
     let attempt = post.history.attempts;
@@ -123,7 +124,7 @@ pub(super) fn attempt(
     metrics::counter!("spoolhouse_requests_total", "outcome" => label).increment(1);
     metrics::histogram!("spoolhouse_request_seconds").record(took);
     Attempt {
-        at_ms: epoch_ms(SystemTime::now()),
+        at_ms: epoch_ms(now),
         outcome: label,
         batch,
         attempt,

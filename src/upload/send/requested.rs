@@ -2,9 +2,8 @@
 //! the loop waits, put in line, and answered. A request changes what goes next
 //! and, if it says so, when; never how.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -12,30 +11,32 @@ use super::{DISK_RETRY, Lane, Pause, Post, Sender, disk_trouble};
 use crate::spool::inbox::{Answer, State};
 use crate::spool::outlet::Batch;
 use crate::spool::outlet::by_hand::Brought;
+use crate::time::epoch_ms;
 use crate::upload::answer::Outcome;
 use crate::upload::desk::Served;
 use crate::upload::pacer::{PaceOptions, Pacer};
+use crate::upload::proxy::Proxy;
 use crate::upload::request::{self, Target};
-use crate::upload::transport::Transport;
 
 /// How often `inbox/` is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-impl Sender {
+impl<P: Proxy> Sender<P> {
     /// Waits. A request that comes meanwhile ends the wait.
     pub(super) async fn pause(&mut self, time: Duration, stop: &CancellationToken) -> Pause {
-        let end = Instant::now() + time;
+        let end = self.host.clock.now() + time;
         loop {
             if stop.is_cancelled() {
                 return Pause::Stopped;
             }
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.saturating_duration_since(self.host.clock.now());
             if left.is_zero() {
                 return Pause::Over;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return Pause::Stopped,
-                () = sleep(left.min(LOOK_EVERY)) => {}
+                () = self.host.clock.sleep(left.min(LOOK_EVERY)) => {}
             }
             if self.look().await {
                 return Pause::Requested;
@@ -45,11 +46,12 @@ impl Sender {
 
     /// Looks into `inbox/`; whether there is something new.
     pub(super) async fn look(&mut self) -> bool {
-        self.options.view.pulse.beat(std::time::Instant::now());
+        self.options.view.pulse.beat(self.host.clock.now());
         // A copy: whoever waits for this may drop it at any moment.
         let mut desk = self.desk.clone();
+        let now = self.host.clock.wall();
         let looked = self
-            .on_disk(move |outlet| desk.look(outlet).map(|any_new| (desk, any_new)))
+            .on_disk(move |outlet| desk.look(outlet, now).map(|any_new| (desk, any_new)))
             .await;
         match looked {
             Ok((desk, any_new)) => {
@@ -66,7 +68,7 @@ impl Sender {
     /// Somebody asked for something while a batch waited for its slot: that
     /// batch goes on, for the request if it is what is wanted, or makes way if
     /// no byte of it has left.
-    pub(super) fn make_way(&mut self, mut post: Post) -> Option<Post> {
+    pub(super) fn make_way(&mut self, mut post: Post<P>) -> Option<Post<P>> {
         let Some(served) = self.desk.first() else {
             return Some(post);
         };
@@ -85,7 +87,7 @@ impl Sender {
 
     /// Finds what the oldest request wants, or what must go before it. `None`
     /// once that request is answered.
-    pub(super) async fn find_requested(&mut self, stop: &CancellationToken) -> Option<Post> {
+    pub(super) async fn find_requested(&mut self, stop: &CancellationToken) -> Option<Post<P>> {
         let served = self.desk.first()?.clone();
         let wanted = match &served.wanted {
             Ok(wanted) => wanted.clone(),
@@ -151,8 +153,8 @@ impl Sender {
         served: &Served,
         batch: Batch,
         is_wanted: bool,
-        lane: Option<Box<Lane>>,
-    ) -> Post {
+        lane: Option<Box<Lane<P>>>,
+    ) -> Post<P> {
         let mut post = self.prepare(batch);
         if is_wanted {
             if let Some(lane) = &lane {
@@ -165,7 +167,7 @@ impl Sender {
             tracing::info!(batch = post.batch.name(), "asked for at the command line");
         }
         let due = match post.is_early {
-            true => SystemTime::now(),
+            true => self.host.clock.wall(),
             false => self.pacer_of(&mut post).next_at(),
         };
         let answer = match is_wanted {
@@ -177,13 +179,12 @@ impl Sender {
     }
 
     /// The way to the server that a request names.
-    fn lane(&self, served: &Served) -> Result<Option<Box<Lane>>, String> {
+    fn lane(&self, served: &Served) -> Result<Option<Box<Lane<P>>>, String> {
         let Some(url) = &served.to else {
             return Ok(None);
         };
-        let tls = url.scheme() == "https";
-        let transport = Transport::new(self.options.transport.clone(), tls)
-            .map_err(|error| format!("{url}: {error}"))?;
+        let proxy = self.proxy.for_url(url);
+        let proxy = proxy.map_err(|error| format!("{url}: {error}"))?;
         let pace = PaceOptions {
             url: url.to_string(),
             ..self.options.pace.clone()
@@ -193,13 +194,13 @@ impl Sender {
                 url: url.clone(),
                 ..self.options.target.clone()
             },
-            transport,
+            proxy,
             pacer: Pacer::new(pace, None),
         })))
     }
 
     /// Tells whoever waits for this batch what became of the attempt.
-    pub(super) async fn tell_request(&mut self, outcome: &Outcome, post: &mut Post) {
+    pub(super) async fn tell_request(&mut self, outcome: &Outcome, post: &mut Post<P>) {
         let was_early = std::mem::take(&mut post.is_early);
         let due = self.pacer_of(post).next_at();
         let answer = match post.request_id {
@@ -214,7 +215,10 @@ impl Sender {
     /// Writes an answer down. One that can't be written is written at the next
     /// change, or found out anew by the next look.
     async fn answer(&mut self, answer: Option<(Uuid, Answer)>) {
-        let Some((id, answer)) = answer else { return };
+        let Some((id, mut answer)) = answer else {
+            return;
+        };
+        answer.answered_at_ms = epoch_ms(self.host.clock.wall());
         if let Err(error) = self.on_disk(move |outlet| outlet.answer(id, &answer)).await {
             disk_trouble("answering the command line", &error);
         }

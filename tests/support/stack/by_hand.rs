@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Output;
 
-use spoolhouse::commands::produce::traffic;
+use spoolhouse::traffic;
 
 use super::House;
 use super::house::{NOWHERE, output_in_time};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spoolhouse::commands::produce::traffic::{self, Traffic};
+use spoolhouse::traffic::{self, Traffic};
 
 use super::House;
 use super::feed::At;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaDataReader;
 use serde_json::Value;
-use spoolhouse::commands::produce::traffic;
+use spoolhouse::traffic;
 
 use super::feed::At;
 

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::server::{learned, proxy};
 use super::*;
-use crate::commands::check::proxy::Seen;
 use crate::config;
 use crate::ingest::handover::{Committed, Log, Signature};
 use crate::ingest::positions::Standing;
+use crate::preflight::proxy::Seen;
 use crate::spool::footer::Source;
 use crate::upload::answer::{Outcome, Reason, Refusal};
 use crate::upload::inquire::{Server, Table};

@@ -7,7 +7,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{progress, run, status};
+use crate::commands::terminal::progress_bar;
+use crate::commands::{run, status};
 use crate::config::Loaded;
 use crate::spool::disk::lock::OwnerLock;
 use crate::spool::disk::{self, LocalDisk};
@@ -30,7 +31,7 @@ const TRIED_LEAST: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(200);
 
 /// What is asked, and how.
-pub(super) struct Question<T> {
+pub(crate) struct Question<T> {
     /// The statement.
     pub statement: String,
     /// It is filled with blanks up to so many bytes, at most [`BODY_BYTES_MAX`].
@@ -45,7 +46,7 @@ pub(super) struct Question<T> {
 
 /// What was seen.
 #[derive(Debug)]
-pub(super) struct Seen<T> {
+pub(crate) struct Seen<T> {
     /// What the server says, or what became of the request.
     pub answer: Result<T, Outcome>,
     /// The size of a body that the proxy refused before, bytes.
@@ -59,7 +60,7 @@ pub(super) struct Seen<T> {
 }
 
 /// Asks the server of the configuration. `owner` is the process that owns the spool.
-pub(super) fn ask<T>(
+pub(crate) fn ask<T>(
     loaded: &Loaded,
     layout: &Layout,
     owner: Option<u32>,
@@ -91,11 +92,10 @@ pub(super) fn ask<T>(
         },
         question,
     };
-    let tls = options.target.url.scheme() == "https";
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    match (Transport::new(options.transport.clone(), tls), runtime) {
+    match (run::transport(&loaded.config), runtime) {
         (Ok(transport), Ok(runtime)) => runtime.block_on(asker.ask(&options, &transport)),
         (Err(error), _) => asker.seen.answer = Err(failed(&error.to_string())),
         (_, Err(error)) => asker.seen.answer = Err(failed(&error.to_string())),
@@ -194,7 +194,7 @@ impl<T> Asker<'_, T> {
 
     /// Waits for the slot, with a countdown on stderr if that is a terminal.
     async fn wait(&mut self) {
-        let bar = progress::spinner("{spinner} {msg}");
+        let bar = progress_bar::spinner("{spinner} {msg}");
         loop {
             let left = self.pacer.wait(SystemTime::now());
             if left.is_zero() {

@@ -12,12 +12,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// A bar up to `length`, in a style of [`ProgressStyle::with_template`].
-pub(super) fn bar(length: u64, style: &str) -> ProgressBar {
+pub(crate) fn bar(length: u64, style: &str) -> ProgressBar {
     styled(ProgressBar::new(length), style)
 }
 
 /// Something that turns, in a style of [`ProgressStyle::with_template`].
-pub(super) fn spinner(style: &str) -> ProgressBar {
+pub(crate) fn spinner(style: &str) -> ProgressBar {
     styled(ProgressBar::new_spinner(), style)
 }
 

@@ -8,12 +8,12 @@
 //! a minute is whole.
 
 use super::spectrum::Spectrum;
-use crate::commands::produce::traffic::Shape;
+use crate::traffic::Shape;
 
 /// Seconds of a day.
-pub(super) const DAY_S: f64 = 86_400.0;
+pub(crate) const DAY_S: f64 = 86_400.0;
 /// Minutes of a day.
-pub(super) const DAY_MINUTES: f64 = 1_440.0;
+pub(crate) const DAY_MINUTES: f64 = 1_440.0;
 const MINUTE_S: f64 = 60.0;
 
 /// Rows of a MergeTree part that are compressed together: `index_granularity`,
@@ -25,7 +25,7 @@ const EDGES: u32 = 24;
 
 /// The traffic's keys, ready to be reckoned with.
 #[derive(Clone, Debug)]
-pub(super) struct Mix {
+pub(crate) struct Mix {
     resources: Spectrum,
     networks: Spectrum,
     /// Pairs of status and cache status.
@@ -62,7 +62,7 @@ impl Mix {
 
 /// What a day makes. Rows and distinct values, as expected numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Day {
+pub(crate) struct Day {
     /// Messages, which are the rows of the log.
     pub messages: f64,
     /// Rows of the totals, and of `by_address`.
@@ -93,7 +93,7 @@ pub(super) struct Day {
 
 /// Information that a row holds where its order does not tell it, bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Bits {
+pub(crate) struct Bits {
     /// Which resource.
     pub resource: f64,
     /// Which address.
@@ -114,7 +114,7 @@ pub(super) struct Bits {
 
 /// A day at `rate` messages a second on average, that `instances` of Spoolhouse
 /// carry in equal parts, a batch per `slot_s` seconds each.
-pub(super) fn day(mix: &Mix, rate: f64, instances: f64, slot_s: f64) -> Day {
+pub(crate) fn day(mix: &Mix, rate: f64, instances: f64, slot_s: f64) -> Day {
     let pairs = mix.resources.with(&mix.networks);
     let keys = pairs.with(&mix.answers);
     let of_resource = mix.resources.with(&mix.answers);
@@ -176,7 +176,7 @@ fn in_batches(keys: &Spectrum, messages: f64, slot_s: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::produce::traffic::Profile;
+    use crate::traffic::Profile;
 
     fn at(profile: Profile, rate: f64, instances: f64) -> Day {
         day(&Mix::new(&profile.shape()), rate, instances, 62.5)

@@ -11,12 +11,12 @@ use humantime::format_duration;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::super::{plural, run};
+use crate::commands::{plural, run};
 use crate::config::{ConfigError, Loaded};
 use crate::ingest::survey::{Survey, Trouble};
 use crate::spool::probe::{self, Probed};
 
-pub(super) use server::{learned, proxy};
+pub(crate) use server::{learned, proxy};
 
 /// Kafka should keep a message for so many times `spool.roll_after`: a restart,
 /// or a disk that is slow for a while, must not lose any.
@@ -28,7 +28,7 @@ const RETENTION_SHORT: Duration = Duration::from_secs(3_600);
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// As it should be.
     Ok,
     /// Worth knowing.
@@ -39,7 +39,7 @@ pub(super) enum Level {
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(crate) struct Finding {
     pub level: Level,
     /// What it is about.
     pub about: &'static str,
@@ -90,7 +90,7 @@ fn duration(time: Duration) -> String {
 }
 
 /// A configuration that can't be used; nothing else can be looked at then.
-pub(super) fn config(error: &ConfigError) -> Finding {
+pub(crate) fn config(error: &ConfigError) -> Finding {
     Finding::problem(
         "config",
         error.to_string(),
@@ -99,7 +99,7 @@ pub(super) fn config(error: &ConfigError) -> Finding {
 }
 
 /// The spool's directory.
-pub(super) fn spool(seen: &Probed, loaded: &Loaded) -> Vec<Finding> {
+pub(crate) fn spool(seen: &Probed, loaded: &Loaded) -> Vec<Finding> {
     const ABOUT: &str = "spool";
     let dir = loaded.config.spool.dir.display();
     let dir_key = key(loaded, "spool.dir");
@@ -227,7 +227,7 @@ fn room(seen: &Probed, loaded: &Loaded) -> Option<Finding> {
 }
 
 /// Broker and topic.
-pub(super) fn topic(seen: &Result<Survey, Trouble>, loaded: &Loaded, spool: Uuid) -> Vec<Finding> {
+pub(crate) fn topic(seen: &Result<Survey, Trouble>, loaded: &Loaded, spool: Uuid) -> Vec<Finding> {
     const ABOUT: &str = "kafka";
     let kafka = &loaded.config.kafka;
     let brokers_key = key(loaded, "kafka.brokers");

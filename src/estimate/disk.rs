@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use super::costs::{COSTS, Cost};
 use super::keys::Day;
-use crate::commands::produce::traffic::Profile;
+use crate::traffic::Profile;
 
 /// What has a size of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// `http_log`
     Log,
     /// `http_log_totals` without its projections.
@@ -61,7 +61,7 @@ impl Part {
 
 /// What the rows of a day hold that takes room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// Rows.
     pub rows: f64,
     /// Bytes of information in when they came, as distances within a key.
@@ -148,7 +148,7 @@ impl Terms {
 
 /// Rows and bytes of a part, per day.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Size {
+pub(crate) struct Size {
     /// Rows.
     pub rows: f64,
     /// Bytes, merged.
@@ -156,10 +156,10 @@ pub(super) struct Size {
 }
 
 /// Sizes by part.
-pub(super) type Sizes = BTreeMap<Part, Size>;
+pub(crate) type Sizes = BTreeMap<Part, Size>;
 
 /// By the fitted costs.
-pub(super) fn fitted(day: &Day, profile: Profile) -> Sizes {
+pub(crate) fn fitted(day: &Day, profile: Profile) -> Sizes {
     let size = |(part, cost): &(Part, Cost)| {
         let terms = Terms::of(*part, day);
         let bytes = terms.cost(cost, profile);
@@ -175,7 +175,7 @@ pub(super) fn fitted(day: &Day, profile: Profile) -> Sizes {
 }
 
 /// By bytes per row as they were measured; what was not measured is not there.
-pub(super) fn measured(day: &Day, bytes_per_row: &BTreeMap<Part, f64>) -> Sizes {
+pub(crate) fn measured(day: &Day, bytes_per_row: &BTreeMap<Part, f64>) -> Sizes {
     let size = |(part, per_row): (&Part, &f64)| {
         let rows = Terms::of(*part, day).rows;
         let bytes = rows * per_row;
@@ -185,19 +185,19 @@ pub(super) fn measured(day: &Day, bytes_per_row: &BTreeMap<Part, f64>) -> Sizes 
 }
 
 /// Bytes of the log.
-pub(super) fn log_bytes(sizes: &Sizes) -> f64 {
+pub(crate) fn log_bytes(sizes: &Sizes) -> f64 {
     sizes.get(&Part::Log).map_or(0.0, |size| size.bytes)
 }
 
 /// Bytes of the totals with their projections.
-pub(super) fn totals_bytes(sizes: &Sizes) -> f64 {
+pub(crate) fn totals_bytes(sizes: &Sizes) -> f64 {
     let of = sizes.iter().filter(|(part, _)| **part != Part::Log);
     of.map(|(_, size)| size.bytes).sum()
 }
 
 /// What a retention takes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Room {
+pub(crate) struct Room {
     /// Bytes that are hardly ever enough.
     pub low: f64,
     /// Bytes, on average.
@@ -218,12 +218,12 @@ impl Room {
 }
 
 /// How far the model may be off: what `ops/bench estimate` accepts, as a share.
-pub(super) const MARGIN: f64 = 0.15;
+pub(crate) const MARGIN: f64 = 0.15;
 
 /// The room for `days` of so many bytes. A day of ClickHouse is dropped whole once
 /// its last row is too old, so that half a day more is there on average and a day
 /// at most; while a day's parts are merged into one they are there twice.
-pub(super) fn room(bytes_per_day: f64, days: f64) -> Room {
+pub(crate) fn room(bytes_per_day: f64, days: f64) -> Room {
     let kept = |more: f64| match days > 0.0 {
         true => (days + more) * bytes_per_day,
         false => 0.0,

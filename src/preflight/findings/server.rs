@@ -1,8 +1,8 @@
 //! What is said about the proxy and the server behind it.
 
 use super::{Finding, duration, key, size};
-use crate::commands::check::proxy::Seen;
 use crate::config::Loaded;
+use crate::preflight::proxy::Seen;
 use crate::upload::answer::{Outcome, Reason, Refusal};
 use crate::upload::inquire::{Server, Table};
 use crate::upload::settings::{self, PINNED};
@@ -29,7 +29,7 @@ const STRANGER: [u16; 4] = [192, 193, 194, 516];
 const NOT_GRANTED: u16 = 497;
 
 /// The body limit that the upload has learned.
-pub(in super::super) fn learned(body_bytes_max: u64, loaded: &Loaded) -> Option<Finding> {
+pub(crate) fn learned(body_bytes_max: u64, loaded: &Loaded) -> Option<Finding> {
     let configured = loaded.config.upload.max_body;
     (body_bytes_max < configured).then(|| {
         let max_body = key(loaded, "upload.max_body");
@@ -46,7 +46,7 @@ pub(in super::super) fn learned(body_bytes_max: u64, loaded: &Loaded) -> Option<
 }
 
 /// The proxy, and what the server behind it says.
-pub(in super::super) fn proxy(seen: &Seen, loaded: &Loaded) -> Vec<Finding> {
+pub(crate) fn proxy(seen: &Seen, loaded: &Loaded) -> Vec<Finding> {
     let mut found = vec![slot(seen, took_slot(&seen.answer))];
     let max_body = key(loaded, "upload.max_body");
     if let Some(bytes) = seen.refused_bytes {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use url::Url;
 
-use super::super::{Misuse, plural, run};
+use crate::commands::{Misuse, plural, run};
 use crate::config::Loaded;
 use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::footer::{self, BatchFooter, Footer};

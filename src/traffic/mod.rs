@@ -6,6 +6,10 @@
 //! an upgrade of a random number crate must not change what a seed means (a test
 //! holds the bytes to a committed hash).
 
+pub mod corpus;
+pub mod message;
+mod realistic;
+
 use std::net::Ipv4Addr;
 
 use capnp::message::HeapAllocator;
@@ -13,8 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
-use super::message::{Fields, SEGMENT_WORDS};
-use super::realistic;
+use message::{Fields, SEGMENT_WORDS};
 
 /// How far the clock moves from one message to the next when the rate is 0, in milliseconds.
 pub const UNPACED_STEP_MILLI: u64 = 1;

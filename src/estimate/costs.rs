@@ -10,12 +10,12 @@
 use super::disk::Part;
 
 /// Where they come from.
-pub(super) const SOURCE: &str = "src/commands/estimate/costs.rs: fitted by ops/bench estimate --fit to seven days of traffic in \
+pub(crate) const SOURCE: &str = "src/estimate/costs.rs: fitted by ops/bench estimate --fit to seven days of traffic in \
      ClickHouse 26.9, at 10 to 200 messages a second";
 
 /// Bytes on disk of each of the terms.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Cost {
+pub(crate) struct Cost {
     /// Of a row, whatever else it holds. A profile's own, since sizes, times, statuses
     /// and methods are distributed differently.
     pub row_realistic: f64,
@@ -35,7 +35,7 @@ pub(super) struct Cost {
 
 /// In the order of the fields; behind them what the fit left over.
 #[rustfmt::skip]
-pub(super) const COSTS: [(Part, Cost); 7] = [
+pub(crate) const COSTS: [(Part, Cost); 7] = [
     (Part::Log, cost([10.131, 9.359, 1.315, 1.148, 0.021, 1.199, 11.129])), // off by -0.3% to +0.2%
     (Part::Totals, cost([6.136, 9.322, 0.238, 0.000, 4.696, 0.000, 0.769])), // off by -2.0% to +2.4%
     (Part::ByAddress, cost([8.076, 9.179, 2.133, 2.135, 1.385, 2.838, 0.000])), // off by -0.2% to +0.2%

@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::super::plural;
 use super::Answer;
+use crate::commands::plural;
 use crate::ingest::handover::Committed;
 use crate::ingest::positions::{Reset, Standing};
 

@@ -6,19 +6,19 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::sample::Sample;
-use crate::commands::produce::traffic::Profile;
 use crate::ingest::window::Limits;
+use crate::traffic::Profile;
 use crate::upload::forecast;
 
 /// Between two requests that a stock nginx admits at `rate=1r/m`, seconds: it
 /// rounds 1000 / 60 down to 16 thousandths a second.
-pub(super) const SLOT_S: f64 = 62.5;
+pub(crate) const SLOT_S: f64 = 62.5;
 
 /// The largest body that a stock nginx admits, bytes: `client_max_body_size`.
-pub(super) const BODY_BYTES: f64 = 1_048_576.0;
+pub(crate) const BODY_BYTES: f64 = 1_048_576.0;
 
 /// A segment's limits, as `spoolhouse run` has them unless told otherwise.
-pub(super) const ROLL: Limits = Limits {
+pub(crate) const ROLL: Limits = Limits {
     roll_after: Duration::from_secs(5),
     roll_bytes: 4 * bytesize::MIB,
 };
@@ -28,16 +28,16 @@ pub(super) const ROLL: Limits = Limits {
 /// Packing took 1.5 s of CPU (`ops/bench payload`), the insert of 46900 uniform or 70600
 /// realistic rows 0.7 s with its view and projections (engine of ClickHouse 26.9);
 /// medians, on two cores that had other work.
-pub(super) const HANDLING_S: f64 = 0.5 + 2.0 * 1.5 + 0.7;
+pub(crate) const HANDLING_S: f64 = 0.5 + 2.0 * 1.5 + 0.7;
 
 /// Of a record in Kafka's format (v2) around a payload of 64 B to 8 KiB without key
 /// or headers, bytes: lengths 2 + 2 + 1, attributes 1, differences of time and offset
 /// 2 + 2, headers 1.
-pub(super) const RECORD_BYTES: f64 = 11.0;
+pub(crate) const RECORD_BYTES: f64 = 11.0;
 
 /// Bytes per row of a full batch, as `ops/bench payload` measured them at 200
 /// messages a second.
-pub(super) fn batch_bytes_per_row(profile: Profile) -> f64 {
+pub(crate) fn batch_bytes_per_row(profile: Profile) -> f64 {
     match profile {
         Profile::Realistic => 14.7,
         Profile::Uniform => 22.1,
@@ -46,7 +46,7 @@ pub(super) fn batch_bytes_per_row(profile: Profile) -> f64 {
 
 /// How much of the proxy a rate takes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     /// Rows of a full batch.
     pub rows_per_slot: f64,
     /// The rate that one instance can carry for good, rows per second.
@@ -64,7 +64,7 @@ pub(super) struct Proxy {
 
 /// The proxy at `rate` messages a second on average, and `peak` times that in the
 /// busiest hour.
-pub(super) fn proxy(profile: Profile, rate: f64, peak: f64) -> Proxy {
+pub(crate) fn proxy(profile: Profile, rate: f64, peak: f64) -> Proxy {
     let rows_per_slot = (BODY_BYTES * forecast::FILL / batch_bytes_per_row(profile)).floor();
     let capacity_per_s = rows_per_slot / SLOT_S;
     let share = rate / capacity_per_s;
@@ -82,7 +82,7 @@ pub(super) fn proxy(profile: Profile, rate: f64, peak: f64) -> Proxy {
 /// From the moment Kafka hands a record over until ClickHouse has confirmed it,
 /// with as many instances as `Proxy::instances`. Seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Latency {
+pub(crate) struct Latency {
     pub min: f64,
     pub median: f64,
     pub max: f64,
@@ -90,7 +90,7 @@ pub(super) struct Latency {
 
 /// A record waits for its segment to be sealed and then for a slot, either as
 /// long as chance has it, and is then handled.
-pub(super) fn latency() -> Latency {
+pub(crate) fn latency() -> Latency {
     let most = ROLL.roll_after.as_secs_f64() + SLOT_S;
     Latency {
         min: HANDLING_S,
@@ -101,7 +101,7 @@ pub(super) fn latency() -> Latency {
 
 /// The spool's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     /// Bytes per message in a segment.
     pub bytes_per_row: f64,
     /// Bytes for each hour in which nothing can be sent, of all instances.
@@ -111,10 +111,10 @@ pub(super) struct Spool {
 }
 
 /// `spool.max_bytes`, bytes, unless told otherwise.
-pub(super) const SPOOL_BYTES_MAX: f64 = (10 * bytesize::GIB) as f64;
+pub(crate) const SPOOL_BYTES_MAX: f64 = (10 * bytesize::GIB) as f64;
 
 /// The spools of `instances` that share `rate`.
-pub(super) fn spool(sample: &Sample, rate: f64, instances: f64) -> Spool {
+pub(crate) fn spool(sample: &Sample, rate: f64, instances: f64) -> Spool {
     let bytes_per_row = sample.segment_bytes_per_row();
     let bytes_per_hour = rate * 3_600.0 * bytes_per_row;
     let hours_until_full =
@@ -129,7 +129,7 @@ pub(super) fn spool(sample: &Sample, rate: f64, instances: f64) -> Spool {
 /// What goes through Kafka, once in and once out; without replication, batch
 /// headers (61 bytes each) and compression.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Kafka {
+pub(crate) struct Kafka {
     /// Bytes of a message with what its record adds.
     pub bytes_per_message: f64,
     /// Bytes per second that producers write, on average.
@@ -142,7 +142,7 @@ pub(super) struct Kafka {
 
 /// Kafka at `rate` messages a second on average, and `peak` times that in the
 /// busiest hour.
-pub(super) fn kafka(sample: &Sample, rate: f64, peak: f64) -> Kafka {
+pub(crate) fn kafka(sample: &Sample, rate: f64, peak: f64) -> Kafka {
     let bytes_per_message = sample.payload_bytes + RECORD_BYTES;
     let per_s = rate * bytes_per_message;
     Kafka {

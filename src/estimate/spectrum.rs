@@ -22,7 +22,7 @@ struct Bin {
 
 /// All keys of a kind.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Spectrum(Vec<Bin>);
+pub(crate) struct Spectrum(Vec<Bin>);
 
 impl Spectrum {
     /// `count` keys, the `rank`-th in proportion to 1 / `rank`^`skew`.

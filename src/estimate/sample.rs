@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use uuid::Uuid;
 
-use crate::commands::produce::traffic::{Profile, Traffic};
 use crate::ingest::window::{Limits, Window};
 use crate::spool::footer::Source;
+use crate::traffic::{Profile, Traffic};
 
 /// More messages than this are not tried: a segment of so many tells what a row takes.
 const MESSAGES_MAX: u64 = 20_000;
@@ -21,7 +21,7 @@ const SEED: u64 = 1;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// Bytes of a message's payload, the mean.
     pub payload_bytes: f64,
     /// Messages of the segment.
@@ -42,7 +42,7 @@ impl Sample {
 ///
 /// # Errors
 /// Parquet's.
-pub(super) fn take(profile: Profile, rate: f64, limits: &Limits) -> Result<Sample> {
+pub(crate) fn take(profile: Profile, rate: f64, limits: &Limits) -> Result<Sample> {
     let traffic = Traffic {
         profile,
         seed: SEED,

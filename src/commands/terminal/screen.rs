@@ -22,7 +22,7 @@ const TURN: Duration = Duration::from_millis(100 * TURN_DECISECONDS as u64);
 
 /// The screen.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(crate) struct Screen {
     // Dropped after the terminal is left, so that what is typed stays unseen.
     keyboard: Option<Keyboard>,
     is_terminal: bool,
@@ -31,7 +31,7 @@ pub(super) struct Screen {
 
 /// What the user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(crate) enum Wish {
     GoOn,
     Leave,
 }

@@ -8,14 +8,15 @@ use serde::Serialize;
 use super::disk::{self, Part, Room, Terms};
 use super::flow::{self, Kafka, Latency, Proxy, Spool};
 use super::keys::{self, DAY_MINUTES, Mix};
-use super::server::Live;
-use super::{Args, costs, sample};
-use crate::commands::produce::traffic::{Profile, Shape};
+use super::{costs, sample};
+use crate::commands::estimate::Args;
+use crate::commands::estimate::server::Live;
+use crate::traffic::{Profile, Shape};
 
 /// What `--json` prints. Bytes and rows are expected numbers, so they may have
 /// fractions.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     pub given: Given,
     pub per_day: PerDay,
     pub totals_rows_per_minute: Rows,
@@ -31,7 +32,7 @@ pub(super) struct Report {
 
 /// What was asked for.
 #[derive(Debug, Serialize)]
-pub(super) struct Given {
+pub(crate) struct Given {
     pub rate_per_s: f64,
     pub profile: Profile,
     pub resources: u64,
@@ -43,7 +44,7 @@ pub(super) struct Given {
 
 /// One whole day, merged.
 #[derive(Debug, Serialize)]
-pub(super) struct PerDay {
+pub(crate) struct PerDay {
     pub messages: f64,
     pub log_bytes: f64,
     pub totals_bytes: f64,
@@ -52,7 +53,7 @@ pub(super) struct PerDay {
 
 /// A table or projection.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     pub rows: f64,
     pub bytes: f64,
     /// What the fitted costs are multiplied with.
@@ -61,7 +62,7 @@ pub(super) struct Shown {
 
 /// Rows of the totals per minute, on average over a day.
 #[derive(Debug, Serialize)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// If no batch cut a minute.
     pub low: f64,
     pub expected: f64,
@@ -70,7 +71,7 @@ pub(super) struct Rows {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     pub log: Room,
     pub totals: Room,
     pub all: Room,
@@ -78,7 +79,7 @@ pub(super) struct Disk {
 
 /// What a figure rests on.
 #[derive(Debug, Serialize)]
-pub(super) struct Assumption {
+pub(crate) struct Assumption {
     pub what: String,
     pub source: &'static str,
 }
@@ -160,7 +161,7 @@ fn assumptions(profile: Profile, shape: &Shape, live: Option<&Live>) -> Vec<Assu
                 shape.resources, shape.networks
             ),
         },
-        "spoolhouse produce (src/commands/produce)",
+        "spoolhouse produce (src/traffic)",
     );
     assume(
         format!(

@@ -1,0 +1,4 @@
+//! What `spoolhouse check` examines.
+
+pub(crate) mod findings;
+pub(crate) mod proxy;
