@@ -1,14 +1,11 @@
 //! What the binary says and how it exits when it can't be used as asked, and
 //! what it keeps for terminals.
 
-mod support {
-    pub mod golden;
-}
-
 use std::process::{Command, Stdio};
 
+use crate::support::exclusive::quiet;
+use crate::support::golden::{self, golden_spool};
 use assert_cmd::cargo::CommandCargoExt;
-use support::golden::{self, golden_spool};
 
 fn spoolhouse() -> Command {
     let mut command = Command::cargo_bin("spoolhouse").unwrap();
@@ -105,6 +102,8 @@ fn on_terminal(line: &str, environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn colours_are_for_terminals_that_want_them() {
+    // A process has a second to say something.
+    let _quiet = quiet();
     let binary = env!("CARGO_BIN_EXE_spoolhouse");
     let help = format!("{binary} --help");
     let alone = [

@@ -1,10 +1,6 @@
 //! What does `inspect` say of a file: one of ours, one that was changed, one of
 //! somebody else's? The files are those of the newest golden spool.
 
-mod support {
-    pub mod golden;
-}
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use spoolhouse::spool::inspect::{Options, inspect};
 
-use support::golden;
+use crate::support::golden;
 
 const SEGMENT: &str = "ready/seg-0000000004.parquet";
 const UNDECODABLE: &str = "undecodable/und-0000000007.parquet";

@@ -3,18 +3,14 @@
 //! that is wanted:
 //!
 //! ```text
-//! INSTA_UPDATE=always cargo test --test reports
+//! INSTA_UPDATE=always cargo test --test cli reports
 //! ```
-
-mod support {
-    pub mod golden;
-}
 
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::golden::{self, files_below, golden_spool};
 use assert_cmd::cargo::CommandCargoExt;
-use support::golden::{self, files_below, golden_spool};
 
 /// What a command says of the golden spool, and its exit code.
 fn said(dir: &Path, arguments: &[&str]) -> String {
@@ -62,7 +58,7 @@ fn settled(line: &str) -> String {
 fn reports_look_as_they_did() {
     let dir = golden_spool();
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("golden/reports");
+    settings.set_snapshot_path("../golden/reports");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     let first_in = |room: &str| {

@@ -1,4 +1,4 @@
-"""Is the page right in a real browser? Driven by tests/status_page.rs; prints
+"""Is the page right in a real browser? Driven by status_page.rs; prints
 what is wrong and exits with 1.
 
   status_page.py URL            of a Spoolhouse that reaches no Kafka
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "ops/lib"))
 
 import page_states  # noqa: E402

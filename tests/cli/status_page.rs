@@ -1,15 +1,14 @@
 //! Is the status page right in a real browser: idle, busy, broken, with nothing
 //! and with very much, on a phone and on a desk? What is looked at is in
-//! `tests/status_page.py`; here is only the Spoolhouse behind it, which reaches no
+//! `status_page.py`; here is only the Spoolhouse behind it, which reaches no
 //! Kafka.
-
-#[path = "support/many_files.rs"]
-mod many_files;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
+
+use crate::support::exclusive::{Place, place};
 
 /// What a large spool holds.
 const FILES: u64 = 100_000;
@@ -42,10 +41,13 @@ struct Alone {
     child: Child,
     address: String,
     reader: Option<JoinHandle<()>>,
+    /// A browser comes with it.
+    _place: Place,
 }
 
 impl Alone {
     fn start(dir: &Path) -> Self {
+        let place = place();
         let mut child = Command::new(env!("CARGO_BIN_EXE_spoolhouse"))
             .arg("run")
             .env("SPOOLHOUSE_KAFKA__BROKERS", "127.0.0.1:1")
@@ -71,6 +73,7 @@ impl Alone {
             child,
             address: listens.expect("it started"),
             reader: Some(reader),
+            _place: place,
         }
     }
 }
@@ -83,9 +86,9 @@ impl Drop for Alone {
     }
 }
 
-/// Has the page looked at as `tests/status_page.py` describes it.
+/// Has the page looked at as `status_page.py` describes it.
 fn look(arguments: &[&str]) {
-    let script = repository().join("tests/status_page.py");
+    let script = repository().join("tests/cli/status_page.py");
     let done = python().arg(script).args(arguments).output().unwrap();
     assert!(
         done.status.success(),
@@ -105,7 +108,7 @@ fn the_page_is_right_in_every_state_and_width() {
 #[test]
 fn the_page_is_right_with_a_hundred_thousand_files_behind_it() {
     let dir = tempfile::tempdir().unwrap();
-    many_files::fill(&dir.path().join("spool"), FILES, 0, 1).unwrap();
+    crate::support::many_files::fill(&dir.path().join("spool"), FILES, 0, 1).unwrap();
     let alone = Alone::start(dir.path());
     let (url, files) = (format!("http://{}", alone.address), FILES.to_string());
     look(&[&url, "--files", &files]);

@@ -2,7 +2,7 @@
 //! are in `tests/golden/help/`; after a change that is wanted:
 //!
 //! ```text
-//! INSTA_UPDATE=always cargo test --test help_texts
+//! INSTA_UPDATE=always cargo test --test docs help_texts
 //! ```
 
 use std::process::Command;
@@ -37,7 +37,7 @@ fn help_of(command: &str) -> String {
 #[test]
 fn help_says_what_it_said() {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("golden/help");
+    settings.set_snapshot_path("../golden/help");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| {

@@ -2,17 +2,13 @@
 //! run Spoolhouse: Docker Compose, the builder of images, systemd, nginx,
 //! Prometheus? Each is asked by a validator that is known to find a planted fault.
 
-mod support {
-    pub mod validators;
-}
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::validators::{repository, said, validator};
 use serde_json::Value;
-use support::validators::{repository, said, validator};
 
 fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap()

@@ -2,16 +2,12 @@
 //! every file that it names is there, and its versions and settings are those that
 //! are pinned.
 
-mod support {
-    pub mod readme;
-}
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::support::readme;
 use spoolhouse::upload::settings::PINNED;
-use support::readme;
 
 /// What runs a command of the README: its beginning, a file, and what stands in
 /// that file where it does so.

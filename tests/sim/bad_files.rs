@@ -4,14 +4,14 @@
 //! start sets them aside with a reason, or leaves them where they harm nobody;
 //! it never panics, and the rest goes on.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, iter};
 
+use crate::support::segments::{count_ids, names_in, open_segment, rows, source};
+use crate::support::sim_disk::SimDisk;
 use bytes::Bytes;
 use spoolhouse::spool::layout::{Layout, Name};
 use spoolhouse::spool::outlet::PackOptions;
@@ -19,8 +19,6 @@ use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool, digest, read};
 use spoolhouse::time::SystemClock;
-use support::sim_disk::SimDisk;
-use support::{count_ids, names_in, open_segment, rows, source};
 use uuid::Uuid;
 
 const SPOOL: &str = "/var/spool";

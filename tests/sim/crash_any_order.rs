@@ -6,18 +6,16 @@
 //! many lives are tried; the seeds of those that once failed are kept in
 //! `tests/proptest-regressions/`.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::support::driver::{Answer, Commit, Driver};
+use crate::support::sim_disk::SimDisk;
+use crate::support::world::{SPOOL, World};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use spoolhouse::spool::batch::recipe::Encoding;
-use support::driver::{Answer, Commit, Driver};
-use support::sim_disk::SimDisk;
-use support::world::{SPOOL, World};
 
 /// Lives tried unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 150;
@@ -87,9 +85,9 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Answer::Unreadable),
     ];
     let commit = prop_oneof![
-        3 => Just(support::driver::Commit::Acknowledged),
-        1 => Just(support::driver::Commit::AnswerLost),
-        1 => Just(support::driver::Commit::Lost),
+        3 => Just(crate::support::driver::Commit::Acknowledged),
+        1 => Just(crate::support::driver::Commit::AnswerLost),
+        1 => Just(crate::support::driver::Commit::Lost),
     ];
     let kind = prop_oneof![Just(ErrorKind::StorageFull), Just(ErrorKind::Other)];
     prop_oneof![

@@ -7,16 +7,14 @@
 //! account must balance: every record exactly once in ClickHouse, in the spool,
 //! or read again from Kafka.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::support::driver::{Answer, Commit, Driver};
+use crate::support::sim_disk::{Moment, SimDisk};
+use crate::support::world::{SPOOL, World};
 use spoolhouse::spool::batch::recipe::Encoding;
-use support::driver::{Answer, Commit, Driver};
-use support::sim_disk::{Moment, SimDisk};
-use support::world::{SPOOL, World};
 
 /// The body limit at first, bytes: some thirty rows.
 const BODY_MAX: usize = 2_300;

@@ -4,16 +4,14 @@
 //! Somebody else, or the next thing to do, then syncs the directory that the file may
 //! have left. The power is cut at every disk operation of that and after it.
 
-mod support;
-
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::support::driver::{Answer, Commit, Driver};
+use crate::support::sim_disk::{Moment, SimDisk};
+use crate::support::world::{SPOOL, World};
 use bytes::Bytes;
-use support::driver::{Answer, Commit, Driver};
-use support::sim_disk::{Moment, SimDisk};
-use support::world::{SPOOL, World};
 
 /// The body limit, bytes: some thirty rows.
 const BODY_MAX: usize = 2_300;

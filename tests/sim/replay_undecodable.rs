@@ -1,13 +1,14 @@
 //! Does replaying undecodable messages lose or duplicate one, wherever it is
 //! cut short?
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::support::segments::{count_ids, names_in, open_segment, rows_of, source};
+use crate::support::sim_disk::{Moment, SimDisk};
+use crate::support::world::SPOOL;
 use bytes::Bytes;
 use spoolhouse::ingest::record;
 use spoolhouse::ingest::redecode::{self, Counts};
@@ -20,9 +21,6 @@ use spoolhouse::spool::undecodable::{self, Kept, Message};
 use spoolhouse::spool::verify::{Options, verify};
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::time::SystemClock;
-use support::sim_disk::{Moment, SimDisk};
-use support::world::SPOOL;
-use support::{count_ids, names_in, open_segment, rows_of, source};
 use uuid::Uuid;
 
 /// Per segment: its records, then messages that are none. Those at odd offsets

@@ -1,22 +1,20 @@
 //! Is a partition read from its old place or from the new one, and from no
 //! other, wherever a reset is cut short?
 
-mod support;
-
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use crate::support::segments::source;
+use crate::support::sim_disk::{Moment, SimDisk};
+use crate::support::world::SPOOL;
 use spoolhouse::ingest::handover::{Committed, Log, Signature, Verdict, judge};
 use spoolhouse::ingest::positions::{Reset, Standing, Target, plan, reset};
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::{Intake, Spool};
 use spoolhouse::time::SystemClock;
-use support::sim_disk::{Moment, SimDisk};
-use support::source;
-use support::world::SPOOL;
 use uuid::Uuid;
 
 const LOG: Log = Log {

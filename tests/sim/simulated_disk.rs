@@ -1,14 +1,12 @@
 //! Does the simulated disk forget what a real one may forget, and no more?
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::support::sim_disk::{Moment, SimDisk};
 use spoolhouse::spool::disk::{self, Access, Disk};
-use support::sim_disk::{Moment, SimDisk};
 
 const SEEDS: std::ops::Range<u64> = 0..200;
 

@@ -1,13 +1,14 @@
 //! Do undecodable messages keep within their budget and age, and does nothing
 //! of them vanish without a trace, wherever it is cut short?
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use crate::support::segments::source;
+use crate::support::sim_disk::{Moment, SimDisk};
+use crate::support::world::SPOOL;
 use bytes::Bytes;
 use spoolhouse::spool::layout::{Layout, Name};
 use spoolhouse::spool::segment::OpenSegment;
@@ -15,9 +16,6 @@ use spoolhouse::spool::undecodable::limits::Limits;
 use spoolhouse::spool::undecodable::{self, Kept, Message};
 use spoolhouse::spool::{Intake, Spool};
 use spoolhouse::time::SystemClock;
-use support::sim_disk::{Moment, SimDisk};
-use support::source;
-use support::world::SPOOL;
 use uuid::Uuid;
 
 fn open(disk: &SimDisk, limits: Limits) -> Intake {

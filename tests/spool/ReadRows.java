@@ -1,6 +1,6 @@
-// Reads Parquet files with parquet-java, for tests/open_with_tools.py:
+// Reads Parquet files with parquet-java, for open_with_tools.py:
 //
-//     java -cp 'target/tools/parquet-java/*' tests/ReadRows.java FILE...
+//     java -cp 'target/tools/parquet-java/*' tests/spool/ReadRows.java FILE...
 //
 // Prints one line per file, `names` and the columns' names; then one per row, `row`
 // and its values, separated by tabs: integers in decimal, bytes in hexadecimal

@@ -14,8 +14,6 @@ use spoolhouse::spool::outlet::{Batch, PackOptions};
 use spoolhouse::spool::{Intake, Outlet, Spool, read, rehearsal, schema};
 use spoolhouse::traffic::{Profile, Traffic};
 
-mod support;
-
 /// Small, so that a few batches are packed soon.
 const BODY_BYTES_MAX: u64 = 256 * 1024;
 
@@ -49,7 +47,9 @@ fn seal(intake: &Intake, profile: Profile, places: Range<u64>) {
                 .unwrap();
         }
         let (segment, _) = window.close().unwrap();
-        let finished = intake.finish(segment, &support::source()).unwrap();
+        let finished = intake
+            .finish(segment, &crate::support::segments::source())
+            .unwrap();
         intake.seal(&finished).unwrap();
         intake.ready(&finished.footer).unwrap();
     }

@@ -7,13 +7,13 @@
 //! list with the files' hashes. The rest of the list is written by hand: what has to
 //! come out is a decision, not what happened to.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::golden::{self, Golden, files_below};
+use crate::support::segments::{count_ids, names_in, open_segment, source};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use spoolhouse::ingest::anonymize::mask;
@@ -26,8 +26,6 @@ use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::verify::{Options, verify};
 use spoolhouse::spool::{Intake, Outlet, Spool, digest};
-use support::golden::{self, Golden, files_below};
-use support::{count_ids, names_in, open_segment, source};
 
 const ROOMS: [&str; 9] = [
     "batches",

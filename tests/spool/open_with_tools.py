@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 READABLE = ("remote_addr", "url")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def with_pyarrow(path):
@@ -52,7 +52,7 @@ def with_clickhouse(path):
 
 
 def with_java(path):
-    program = ROOT / "tests/ReadRows.java"
+    program = ROOT / "tests/spool/ReadRows.java"
     done = subprocess.run(["java", "-cp", f"{ROOT}/target/tools/parquet-java/*", program, path],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:

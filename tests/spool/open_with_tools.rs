@@ -1,8 +1,6 @@
 //! Can any Parquet tool open any file of a spool? pyarrow, DuckDB, the ClickHouse
 //! engine and parquet-java each read a spool of the current code and every golden
-//! one, and must agree. What they compare is in `tests/open_with_tools.py`.
-
-mod support;
+//! one, and must agree. What they compare is in `open_with_tools.py`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
+use crate::support::exclusive::place;
+use crate::support::golden::{self, Golden};
+use crate::support::segments::source;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 use spoolhouse::ingest::window::Window;
@@ -19,8 +20,6 @@ use spoolhouse::spool::footer::BatchFooter;
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
 use spoolhouse::spool::{Intake, Outlet, Spool, batch, schema};
 use spoolhouse::traffic::corpus::{ODD_ADDRESSES, bad_messages, odd_messages};
-use support::golden::{self, Golden};
-use support::source;
 
 /// Every room that may hold Parquet files.
 const ROOMS: [&str; 7] = [
@@ -48,10 +47,12 @@ fn open(files: &[PathBuf]) -> Output {
         let setup = setup.expect("ops/setup can be run");
         assert!(setup.status.success(), "{}", said(&setup.stderr));
     }
+    // A Java machine, Python and two databases.
+    let _place = place();
     // chdb leaves files where it is run.
     let dir = tempfile::tempdir().unwrap();
     Command::new(python)
-        .arg(repository().join("tests/open_with_tools.py"))
+        .arg(repository().join("tests/spool/open_with_tools.py"))
         .args(files)
         .current_dir(dir.path())
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -145,7 +146,7 @@ fn every_file_of_a_spool_with_odd_content_opens_in_every_tool() {
 fn a_batch_in_any_encoding_opens_in_every_tool() {
     let dir = tempfile::tempdir().unwrap();
     let messages: Vec<(i32, i64)> = (0..3_000).map(|offset| (0, offset)).collect();
-    let rows = support::rows_of(&messages);
+    let rows = crate::support::segments::rows_of(&messages);
     let mut files = Vec::new();
     for encoding in [Encoding::Compact, Encoding::Compatible] {
         for turn in 0..Order::ALL.len() {

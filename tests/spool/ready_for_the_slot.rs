@@ -20,7 +20,7 @@ use spoolhouse::upload::transport::{Transport, TransportOptions};
 use spoolhouse::upload::view::View;
 use tokio_util::sync::CancellationToken;
 
-mod support;
+use crate::support::exclusive::quiet;
 
 const AWAY: Duration = Duration::from_millis(800);
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -51,6 +51,8 @@ fn server<T: Send + 'static>(
 
 #[tokio::test]
 async fn the_connection_stands_before_the_slot_and_the_first_byte_leaves_when_it_opens() {
+    // It is about tenths of a second.
+    let _quiet = quiet();
     let (address, serving) = server(Instant::now);
     let request = insert(
         &target(address),
@@ -80,7 +82,10 @@ async fn a_batch_lies_in_sending_before_its_first_byte_leaves() {
     let spool = Spool::open(dir.path()).unwrap();
     let intake = Intake::new(spool.clone());
     let finished = intake
-        .finish(support::open_segment(0..100), &support::source())
+        .finish(
+            crate::support::segments::open_segment(0..100),
+            &crate::support::segments::source(),
+        )
         .unwrap();
     intake.seal(&finished).unwrap();
     intake.ready(&finished.footer).unwrap();

@@ -1,10 +1,9 @@
 //! Does a segment's way through the spool hold what the layout promises?
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::segments::{count_ids, ids_in, names_in, open_segment, source};
 use arrow_array::UInt32Array;
 use bytes::Bytes;
 use spoolhouse::spool::batch::recipe::Encoding;
@@ -13,7 +12,6 @@ use spoolhouse::spool::outlet::{PackOptions, Rejection};
 use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool};
-use support::{count_ids, ids_in, names_in, open_segment, source};
 
 fn pack(bytes_max: u64) -> PackOptions {
     PackOptions {
@@ -79,7 +77,7 @@ fn rows_that_compress_to_nothing_are_packed_within_bounded_memory() {
     let spool = Spool::open(dir.path()).unwrap();
     let (intake, outlet) = (Intake::new(spool.clone()), Outlet::new(spool));
     for segment in 0..SEGMENTS {
-        let one = support::rows(segment..segment + 1);
+        let one = crate::support::segments::rows(segment..segment + 1);
         let same = UInt32Array::from(vec![0; ROWS]);
         let rows = arrow_select::take::take_record_batch(&one, &same).unwrap();
         let mut open = OpenSegment::new().unwrap();

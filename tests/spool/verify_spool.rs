@@ -1,7 +1,5 @@
 //! Does a verification find each fault that was planted, and nothing else?
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
@@ -10,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::golden;
+use crate::support::segments::{names_in, open_segment, rows, source};
 use arrow_array::{RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
@@ -26,7 +26,6 @@ use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::{self, Kept, Message};
 use spoolhouse::spool::verify::{Options, Report, verify};
 use spoolhouse::spool::{Intake, Outlet, Spool, batch, digest, segment};
-use support::{golden, names_in, open_segment, rows, source};
 use uuid::Uuid;
 
 fn look(root: &Path) -> Report {

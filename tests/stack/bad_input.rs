@@ -2,19 +2,15 @@
 //! whole way through a real Kafka, nginx and ClickHouse engine? Nothing of it is
 //! lost, and nothing of it holds up the rest.
 
-mod support {
-    pub mod stack;
-}
-
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::stack::House;
+use crate::support::stack::feed::At;
+use crate::support::stack::house::ends;
+use crate::support::stack::spool_files::{Kept, Row, files_in, undecodable};
 use spoolhouse::traffic::Traffic;
 use spoolhouse::traffic::corpus::{ODD_ADDRESSES, bad_messages, long_url, odd_messages};
-use support::stack::House;
-use support::stack::feed::At;
-use support::stack::house::ends;
-use support::stack::spool_files::{Kept, Row, files_in, undecodable};
 
 /// Ordinary messages, and the rows they become.
 fn ordinary(seed: u64, count: u64) -> (Vec<Vec<u8>>, Vec<Row>) {

@@ -5,21 +5,17 @@
 //! `undecodable/` may hold them, and there the search must find one, or it
 //! would find nothing anywhere.
 
-mod support {
-    pub mod stack;
-}
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::support::stack::feed::At;
+use crate::support::stack::house::NOWHERE;
+use crate::support::stack::recorder::Recorder;
+use crate::support::stack::spool_files::{decode, files_in, log_rows, texts};
+use crate::support::stack::{House, stack};
 use capnp::message::HeapAllocator;
 use spoolhouse::traffic::message::Fields;
-use support::stack::feed::At;
-use support::stack::house::NOWHERE;
-use support::stack::recorder::Recorder;
-use support::stack::spool_files::{decode, files_in, log_rows, texts};
-use support::stack::{House, stack};
 
 /// An address as sent and as it must arrive. `secret` is what must not be seen
 /// again: the part that masking takes away, with as much before it as makes it

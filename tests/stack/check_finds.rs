@@ -2,21 +2,16 @@
 //! is planted on the real broker, nginx, ClickHouse and disk. And does it find
 //! nothing where all is right, and take one slot of the proxy, not more?
 
-mod support {
-    pub mod nginx;
-    pub mod stack;
-}
-
 use std::fs;
 use std::process::Command;
 
+use crate::support::nginx::{Line, Nginx};
+use crate::support::stack::house::NOWHERE;
+use crate::support::stack::mounts::Mounts;
+use crate::support::stack::own_server::OwnServer;
+use crate::support::stack::rows::{rows, send};
+use crate::support::stack::{House, stack};
 use serde_json::{Value, json};
-use support::nginx::{Line, Nginx};
-use support::stack::house::NOWHERE;
-use support::stack::mounts::Mounts;
-use support::stack::own_server::OwnServer;
-use support::stack::rows::{rows, send};
-use support::stack::{House, stack};
 
 /// What `check` printed and how it ended.
 struct Checked {

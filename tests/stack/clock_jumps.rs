@@ -2,18 +2,14 @@
 //! runs? The wall clock is libfaketime's; that of sleeping and waiting stays the
 //! kernel's, as when somebody sets the date.
 
-mod support {
-    pub mod stack;
-}
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::support::stack::rows::{assert_same, rows, send, stored};
+use crate::support::stack::{House, root};
 use serde_json::Value;
-use support::stack::rows::{assert_same, rows, send, stored};
-use support::stack::{House, root};
 
 /// Longest time that a few rows may take to be stored, whatever the clock does:
 /// many intervals, and far less than it jumps by.
@@ -30,7 +26,7 @@ fn libfaketime() -> Option<PathBuf> {
 
 /// Builds what libfaketime lacks.
 fn build_waiting(dir: &Path) -> PathBuf {
-    let source = root().join("tests/support/stack/cnd_timedwait.c");
+    let source = root().join("tests/stack/support/stack/cnd_timedwait.c");
     let library = dir.join("cnd_timedwait.so");
     let built = Command::new("cc")
         .args(["-shared", "-fPIC", "-pthread", "-o"])

@@ -1,4 +1,4 @@
-"""Are the dashboards right? Driven by tests/dashboards.rs; prints what is wrong and exits with 1.
+"""Are the dashboards right? Driven by dashboards.rs; prints what is wrong and exits with 1.
 
   macros                     what the expander makes of the examples of the plugin's documentation
   traffic PORT DATABASE      every SQL query of every dashboard's file, run against
@@ -25,7 +25,7 @@ from pathlib import Path
 import pandas as pd
 import promql_parser
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "ops/lib"))
 
 import charts_expand as expand  # noqa: E402

@@ -1,18 +1,14 @@
 //! Are the dashboards in `ops/grafana/` right? They are what the code makes, every
 //! panel's query adds up to the rows of the log, and every expression to
 //! Prometheus names what `/metrics` exports. What is compared, and how a query
-//! gets its macros and variables, is in `tests/dashboards.py`.
-
-mod support {
-    pub mod stack;
-}
+//! gets its macros and variables, is in `dashboards.py`.
 
 use std::fs;
 use std::process::Command;
 
+use crate::support::stack::rows::{rows, send};
+use crate::support::stack::{House, root, stack};
 use spoolhouse::traffic::corpus::bad_messages;
-use support::stack::rows::{rows, send};
-use support::stack::{House, root, stack};
 
 /// Runs a program of the repository; what it printed.
 fn run(program: &str, arguments: &[&str]) -> String {
@@ -30,7 +26,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 
 /// Runs the comparison; the stack, which every test here needs, brought its Python.
 fn compare(arguments: &[&str]) {
-    let script = root().join("tests/dashboards.py");
+    let script = root().join("tests/stack/dashboards.py");
     let all = [&[script.to_str().unwrap()], arguments].concat();
     print!("{}", run("target/tools/venv/bin/python", &all));
 }

@@ -1,18 +1,13 @@
 //! Does `estimate --from` take what rows cost from the real server, for one slot of
 //! the proxy, waited for and noted as a batch's would be?
 
-mod support {
-    pub mod nginx;
-    pub mod stack;
-}
-
 use std::fs;
 use std::process::Output;
 
+use crate::support::nginx::Nginx;
+use crate::support::stack::house::NOWHERE;
+use crate::support::stack::{House, stack};
 use serde_json::Value;
-use support::nginx::Nginx;
-use support::stack::house::NOWHERE;
-use support::stack::{House, stack};
 
 const ROWS: u64 = 200_000;
 

@@ -7,21 +7,16 @@
 //! The topic that the spool was filled from is not in this broker: for what was never
 //! acknowledged this is the case of a topic that was deleted.
 
-mod support {
-    pub mod golden;
-    pub mod stack;
-}
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::support::golden::{self, Golden, files_below};
+use crate::support::stack::House;
+use crate::support::stack::rows::{assert_rows_stored_once, rows, send, stored};
+use crate::support::stack::spool_files::{Row, log_rows, log_rows_in, undecodable};
 use serde_json::Value;
-use support::golden::{self, Golden, files_below};
-use support::stack::House;
-use support::stack::rows::{assert_rows_stored_once, rows, send, stored};
-use support::stack::spool_files::{Row, log_rows, log_rows_in, undecodable};
 
 /// One partition more than the golden spools know.
 const PARTITIONS: i32 = 2;

@@ -3,21 +3,17 @@
 //! committed only when its record is on disk; the spool's own position outranks
 //! what the group remembers; and what the broker deleted unread is counted.
 
-mod support {
-    pub mod stack;
-}
-
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use crate::support::stack::house::{NOWHERE, ends};
+use crate::support::stack::recorder::Recorder;
+use crate::support::stack::rows::{assert_same, feed_steadily, rows, send, stored};
+use crate::support::stack::spool_files::{covered, document, files_in, log_rows};
+use crate::support::stack::{House, stack};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use support::stack::house::{NOWHERE, ends};
-use support::stack::recorder::Recorder;
-use support::stack::rows::{assert_same, feed_steadily, rows, send, stored};
-use support::stack::spool_files::{covered, document, files_in, log_rows};
-use support::stack::{House, stack};
 
 /// The rooms in which records wait.
 const WAITING: [&str; 4] = ["sealed", "ready", "batches", "sending"];

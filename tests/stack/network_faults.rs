@@ -3,17 +3,12 @@
 //! stands there, the other parts are real; after each fault every row is in the
 //! log and in the totals exactly once.
 
-mod support {
-    pub mod nginx;
-    pub mod stack;
-}
-
+use crate::support::nginx::Nginx;
+use crate::support::stack::fault_proxy::FaultProxy;
+use crate::support::stack::rows::{assert_stored_once, rows, send};
+use crate::support::stack::spool_files::files_in;
+use crate::support::stack::{House, stack};
 use serde_json::{Value, json};
-use support::nginx::Nginx;
-use support::stack::fault_proxy::FaultProxy;
-use support::stack::rows::{assert_stored_once, rows, send};
-use support::stack::spool_files::files_in;
-use support::stack::{House, stack};
 
 /// How often in a row a fault is shown.
 const TIMES: u32 = 2;

@@ -3,25 +3,20 @@
 //! hand what was refused. On the real broker, nginx, ClickHouse and Prometheus, with
 //! the README's own commands and the runbook's.
 
-mod support {
-    pub mod nginx;
-    pub mod prometheus;
-    pub mod readme;
-    pub mod stack;
-}
-
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use support::nginx::{Nginx, free_address};
-use support::prometheus::Prometheus;
-use support::readme;
-use support::stack::by_hand::{assert_exit, said};
-use support::stack::spool_files::files_in;
-use support::stack::{House, root, stack};
+use crate::support::exclusive::quiet;
+use crate::support::nginx::Nginx;
+use crate::support::ports::free_address;
+use crate::support::prometheus::Prometheus;
+use crate::support::readme;
+use crate::support::stack::by_hand::{assert_exit, said};
+use crate::support::stack::spool_files::files_in;
+use crate::support::stack::{House, root, stack};
 
 /// The proxy's slots: one a second.
 const RATE: &str = "60r/m";
@@ -171,6 +166,9 @@ fn assert_said(output: &Output, words: &[&str]) {
 
 #[test]
 fn from_nothing_to_a_refused_batch_that_is_stored_by_hand() {
+    // A build on every core, and alerts that predict when the disk that all tests write
+    // to will be full.
+    let _quiet = quiet();
     let user = User::new();
     installs(&user);
 

@@ -5,20 +5,17 @@
 //! Needs a real `nginx`. Where a peer is needed that nginx can't play, a few
 //! lines of a server of our own answer.
 
-mod support {
-    pub mod nginx;
-}
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use crate::support::nginx::Nginx;
+use crate::support::ports::free_address;
 use bytes::Bytes;
 use spoolhouse::upload::answer::{Outcome, Refusal};
 use spoolhouse::upload::request::{Request, Target, insert};
 use spoolhouse::upload::settings::{Settings, effective};
 use spoolhouse::upload::transport::{Transport, TransportOptions};
-use support::nginx::{Nginx, free_address};
 use tokio::time::Instant;
 
 const MIB: usize = 1024 * 1024;

@@ -2,19 +2,15 @@
 //! ready only while it is; figures that agree with the spool; and the service
 //! manager is told.
 
-mod support {
-    pub mod stack;
-}
-
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::support::stack::House;
+use crate::support::stack::house::{NOWHERE, PATIENCE};
+use crate::support::stack::rows::{rows, send};
 use serde_json::Value;
-use support::stack::House;
-use support::stack::house::{NOWHERE, PATIENCE};
-use support::stack::rows::{rows, send};
 
 fn status(house: &House) -> Value {
     serde_json::from_str(&house.observed("/status.json")).unwrap()
@@ -94,7 +90,7 @@ fn figures_agree_with_the_spool_before_and_after_it_is_drained() {
     assert_status_of_a_running_one(&house);
     assert_eq!(house.stop(), Some(0));
 
-    house.upload_url = support::stack::stack().proxy_url();
+    house.upload_url = crate::support::stack::stack().proxy_url();
     house.start();
     house.wait_until_stored(600);
     house.wait_until("nothing in the figures", || waiting(&status(&house)) == 0);

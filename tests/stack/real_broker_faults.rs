@@ -2,17 +2,13 @@
 //! test's own: killed under load, away for a while, and one whose retention
 //! deletes what was never read.
 
-mod support {
-    pub mod stack;
-}
-
 use std::thread;
 use std::time::Duration;
 
-use support::stack::House;
-use support::stack::own_broker::OwnBroker;
-use support::stack::rows::{assert_same, feed_steadily, rows, send, stored};
-use support::stack::spool_files::files_in;
+use crate::support::stack::House;
+use crate::support::stack::own_broker::OwnBroker;
+use crate::support::stack::rows::{assert_same, feed_steadily, rows, send, stored};
+use crate::support::stack::spool_files::files_in;
 
 /// How often a broker looks for data that is too old, in milliseconds.
 const RETENTION_CHECK_MS: u32 = 500;

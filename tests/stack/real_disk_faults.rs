@@ -4,10 +4,6 @@
 //! once, without anybody's help. The faults are the kernel's own, on mounts that
 //! only the test sees.
 
-mod support {
-    pub mod stack;
-}
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -15,15 +11,15 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use crate::support::stack::feed::At;
+use crate::support::stack::mounts::Mounts;
+use crate::support::stack::recorder::Recorder;
+use crate::support::stack::rows::{assert_same, rows, send, stored};
+use crate::support::stack::spool_files::files_in;
+use crate::support::stack::{House, stack};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use spoolhouse::traffic;
-use support::stack::feed::At;
-use support::stack::mounts::Mounts;
-use support::stack::recorder::Recorder;
-use support::stack::rows::{assert_same, rows, send, stored};
-use support::stack::spool_files::files_in;
-use support::stack::{House, stack};
 
 /// Rows of about a kilobyte each that can't be made much smaller.
 fn bulky_rows(seed: u64, count: u64) -> Vec<traffic::Row> {

@@ -3,12 +3,8 @@
 //! also when the new one has grown past them, and what was taken in of the old
 //! one still goes up.
 
-mod support {
-    pub mod stack;
-}
-
-use support::stack::House;
-use support::stack::rows::{assert_same, rows, send, stored};
+use crate::support::stack::House;
+use crate::support::stack::rows::{assert_same, rows, send, stored};
 
 /// Far fewer in the old topic than in the new one, which so grows past it.
 const OLD: u64 = 500;

@@ -4,21 +4,16 @@
 //! where its door has to shut; at the end every row is in the log and in the
 //! totals exactly once.
 
-mod support {
-    pub mod nginx;
-    pub mod stack;
-}
-
 use std::fs;
 use std::path::PathBuf;
 
+use crate::support::nginx::Nginx;
+use crate::support::stack::fault_proxy::FaultProxy;
+use crate::support::stack::own_server::OwnServer;
+use crate::support::stack::rows::{assert_same, assert_stored_once, rows, send, stored};
+use crate::support::stack::spool_files::{document, files_in, log_rows};
+use crate::support::stack::{House, stack};
 use serde_json::{Value, json};
-use support::nginx::Nginx;
-use support::stack::fault_proxy::FaultProxy;
-use support::stack::own_server::OwnServer;
-use support::stack::rows::{assert_same, assert_stored_once, rows, send, stored};
-use support::stack::spool_files::{document, files_in, log_rows};
-use support::stack::{House, stack};
 
 /// Waits for the fault to be noticed and shouted about: the metric, the log.
 fn wait_for_alarm(house: &House, says: &str) {
@@ -31,7 +26,7 @@ fn wait_for_alarm(house: &House, says: &str) {
 }
 
 /// Waits until all is stored and the alarm is over.
-fn wait_for_healing(house: &House, places: &[support::stack::feed::At]) {
+fn wait_for_healing(house: &House, places: &[crate::support::stack::feed::At]) {
     house.wait_until_drained(places);
     assert_eq!(house.metric("spoolhouse_operator_needed"), 0.0);
 }

@@ -2,23 +2,20 @@
 //! server of the test's own each; afterwards every row is in the log and in the
 //! totals exactly once.
 
-mod support {
-    pub mod nginx;
-    pub mod stack;
-}
-
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
 
-use support::nginx::Nginx;
-use support::stack::House;
-use support::stack::own_server::OwnServer;
-use support::stack::rows::{assert_stored_once, rows, send};
-use support::stack::spool_files::files_in;
+use crate::support::exclusive::{Place, place};
+use crate::support::nginx::Nginx;
+use crate::support::ports::free_port;
+use crate::support::stack::House;
+use crate::support::stack::own_server::OwnServer;
+use crate::support::stack::rows::{assert_stored_once, rows, send};
+use crate::support::stack::spool_files::files_in;
 
 /// Makes every insert take this long: a view that sleeps.
 fn slow_down(house: &House, seconds: u32) {
@@ -90,14 +87,15 @@ fn a_server_killed_amid_an_insert_stores_once_when_it_is_back() {
 struct OldServer {
     child: Child,
     port: u16,
+    _place: Place,
 }
 
 const PROGRAM: &str = "/usr/sbin/clickhouse-server";
 
 impl OldServer {
     fn start(dir: &Path) -> Self {
-        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [port, tcp] = free.map(|port| port.local_addr().unwrap().port());
+        let place = place();
+        let (port, tcp) = (free_port(), free_port());
         let path = dir.display();
         fs::create_dir(dir.join("tmp")).unwrap();
         let config = format!(
@@ -124,7 +122,11 @@ impl OldServer {
             .stderr(log)
             .spawn()
             .unwrap();
-        Self { child, port }
+        Self {
+            child,
+            port,
+            _place: place,
+        }
     }
 }
 

@@ -2,22 +2,15 @@
 //! `status --watch`, the countdown of `upload`, colours, and a terminal that is
 //! afterwards as it was.
 
-mod support {
-    pub mod golden;
-    pub mod nginx;
-    pub mod stack;
-    pub mod terminal;
-}
-
 use std::fs;
 use std::path::Path;
 
-use support::golden::golden_spool;
-use support::nginx::Nginx;
-use support::stack::by_hand::{house_with_segments, last_in};
-use support::stack::rows::rows;
-use support::stack::stack;
-use support::terminal::{PROMPT, Terminal};
+use crate::support::golden::golden_spool;
+use crate::support::nginx::Nginx;
+use crate::support::stack::by_hand::{house_with_segments, last_in};
+use crate::support::stack::rows::rows;
+use crate::support::stack::stack;
+use crate::support::terminal::{PROMPT, Terminal};
 
 const SPOOLHOUSE: &str = env!("CARGO_BIN_EXE_spoolhouse");
 

@@ -4,14 +4,10 @@
 //! left aside, and to the raw log, after batches that were split, retried,
 //! reordered and late, over days that are merged and days that are not.
 
-mod support {
-    pub mod stack;
-}
-
 use std::collections::BTreeSet;
 
-use support::stack::tables::{self, Database};
-use support::stack::{stack, tables::in_url};
+use crate::support::stack::tables::{self, Database};
+use crate::support::stack::{stack, tables::in_url};
 
 const BATCHES: u64 = 12;
 const ROWS_PER_BATCH: u64 = 20_000;

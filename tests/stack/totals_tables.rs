@@ -1,12 +1,8 @@
 //! How do the tables of `sql/` behave beside being asked: what is too old, what is
 //! deleted, and do those for a cluster hold the same?
 
-mod support {
-    pub mod stack;
-}
-
-use support::stack::tables::{self, Database, in_url};
-use support::stack::{root, stack};
+use crate::support::stack::tables::{self, Database, in_url};
+use crate::support::stack::{root, stack};
 
 /// As an operator makes them, with the retention of `000_parameters.sql`.
 fn with_defaults(test: &str) -> Database {

@@ -2,20 +2,15 @@
 //! trusts nobody there, and go on once it can? A real nginx that speaks TLS with
 //! a certificate made here, by an authority made here.
 
-mod support {
-    pub mod nginx;
-    pub mod stack;
-}
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::nginx::Nginx;
-use support::stack::house::NOWHERE;
-use support::stack::rows::{assert_stored_once, rows, send};
-use support::stack::spool_files::files_in;
-use support::stack::{House, stack};
+use crate::support::nginx::Nginx;
+use crate::support::stack::house::NOWHERE;
+use crate::support::stack::rows::{assert_stored_once, rows, send};
+use crate::support::stack::spool_files::files_in;
+use crate::support::stack::{House, stack};
 use tempfile::TempDir;
 
 /// Runs openssl in a directory.

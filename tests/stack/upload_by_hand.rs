@@ -3,26 +3,21 @@
 //! in `inbox/` keep the owner from working? On the real broker, nginx and
 //! ClickHouse.
 
-mod support {
-    pub mod nginx;
-    pub mod stack;
-}
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::support::nginx::{Line, Nginx};
+use crate::support::stack::by_hand::{
+    self, assert_exit, house_with_segments, is_empty, last_in, said, upload,
+};
+use crate::support::stack::house::NOWHERE;
+use crate::support::stack::rows::{assert_same, rows, send, stored};
+use crate::support::stack::spool_files::{decode, files_in, log_rows};
+use crate::support::stack::{House, root, stack};
 use serde_json::Value;
 use spoolhouse::spool::digest;
 use spoolhouse::traffic;
-use support::nginx::{Line, Nginx};
-use support::stack::by_hand::{
-    self, assert_exit, house_with_segments, is_empty, last_in, said, upload,
-};
-use support::stack::house::NOWHERE;
-use support::stack::rows::{assert_same, rows, send, stored};
-use support::stack::spool_files::{decode, files_in, log_rows};
-use support::stack::{House, root, stack};
 
 /// One request every 3.003 s: nginx counts 333 in 1000 s.
 const SLOW: &str = "20r/m";
@@ -195,7 +190,8 @@ fn a_refused_batch_goes_by_hand_without_a_process_and_now_means_now() {
     house.upload_settings = SLOT_SETTINGS;
 
     // The slot is taken: what does not wait for it is refused, and kept.
-    let (status, _) = support::stack::http(proxy.address.port(), "GET", "/?query=SELECT%201", b"");
+    let (status, _) =
+        crate::support::stack::http(proxy.address.port(), "GET", "/?query=SELECT%201", b"");
     assert_eq!(status, 200);
     let files: Vec<String> = files_in(&house.spool(), "rejected")
         .iter()

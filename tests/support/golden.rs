@@ -4,7 +4,7 @@
 //!
 //! A frozen spool never changes again, and neither does its list: both are what an
 //! earlier version left on somebody's disk. Tests work on copies.
-#![allow(dead_code)] // every test uses its own part of it
+#![allow(dead_code)] // every program uses its own part of it
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

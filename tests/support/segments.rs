@@ -1,11 +1,6 @@
-//! What several tests need: segments made of numbered rows, and a look into a
-//! spool that doesn't go through the code under test.
-#![allow(dead_code)] // every test uses its own part of it
-
-pub mod driver;
-pub mod golden;
-pub mod sim_disk;
-pub mod world;
+//! Segments made of numbered rows, and a look into a spool that doesn't go through the
+//! code under test.
+#![allow(dead_code)] // every program uses its own part of it
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! Programs that `ops/setup --with-validators` installs, and those of Debian
 //! beside them.
-#![allow(dead_code)] // every test uses its own part of it
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

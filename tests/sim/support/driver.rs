@@ -27,9 +27,9 @@ use spoolhouse::upload::codes;
 use spoolhouse::upload::fate::{Configured, Fate, History};
 use uuid::Uuid;
 
+use super::segments::{rows_of, source};
 use super::sim_disk::SimDisk;
 use super::world::{SPOOL, World};
-use super::{rows_of, source};
 
 /// What becomes of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use spoolhouse::ingest::handover::{Committed, Log};
 use spoolhouse::spool::batch::recipe::Encoding;
 use spoolhouse::spool::digest;
 
-use super::id_of;
+use super::segments::id_of;
 use super::sim_disk::SimDisk;
 
 /// Where the spool lies on the simulated disk.

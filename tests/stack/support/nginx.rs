@@ -1,13 +1,15 @@
 //! A real nginx of a test's own, with a limiter and a log to count by.
-#![allow(dead_code)] // every test uses its own part of it
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::exclusive::{Place, place};
+use super::ports::free_address;
 
 /// An nginx with a limiter in front of nothing, on a free port.
 pub struct Nginx {
@@ -17,6 +19,7 @@ pub struct Nginx {
     pub address: SocketAddr,
     rate: String,
     is_tls: bool,
+    _place: Place,
 }
 
 impl Nginx {
@@ -31,6 +34,7 @@ impl Nginx {
     }
 
     fn listen(dir: TempDir, rate: &str, location: &str, is_tls: bool) -> Self {
+        let place = place();
         let address = free_address();
         let file = dir.path().join("nginx.conf");
         std::fs::write(&file, config(dir.path(), address, rate, location, is_tls)).unwrap();
@@ -54,6 +58,7 @@ impl Nginx {
             address,
             rate: rate.to_owned(),
             is_tls,
+            _place: place,
         };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(address).is_err() {
@@ -184,12 +189,4 @@ fn config(dir: &Path, address: SocketAddr, rate: &str, location: &str, is_tls: b
            }}
          }}"
     )
-}
-
-/// An address where nobody listens.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }

@@ -1,6 +1,5 @@
 //! A Prometheus of a test's own with the rules of `ops/prometheus/`, which looks
 //! every second and does not wait before it fires; what it looks for stays as it is.
-#![allow(dead_code)] // every test uses its own part of it
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::nginx::free_address;
+use super::exclusive::{Place, place};
+use super::ports::free_address;
 
 /// The server.
 pub struct Prometheus {
@@ -18,11 +18,13 @@ pub struct Prometheus {
     address: String,
     /// Holds its files.
     dir: TempDir,
+    _place: Place,
 }
 
 impl Prometheus {
     /// Starts one that scrapes the Spoolhouse at this address.
     pub fn watching(spoolhouse: &str) -> Self {
+        let place = place();
         let dir = tempfile::tempdir().unwrap();
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/prometheus");
         let read = |name: &str| fs::read_to_string(from.join(name)).unwrap();
@@ -53,6 +55,7 @@ impl Prometheus {
             child,
             address,
             dir,
+            _place: place,
         }
     }
 

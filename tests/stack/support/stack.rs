@@ -12,7 +12,6 @@
 //!
 //! Nothing here is shared between two tests but the parts themselves: each test
 //! lives in a [`House`] with names of its own.
-#![allow(dead_code)] // every test uses its own part of it
 
 pub mod by_hand;
 pub mod fault_proxy;
@@ -31,6 +30,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -139,6 +139,14 @@ impl Stack {
     pub fn clickhouse(&self, database: &str, sql: &str) -> String {
         ask_clickhouse(self.clickhouse, database, sql)
     }
+}
+
+/// A name for a topic, a database and the like that no other test has, in this run or
+/// in another on the same stack.
+pub fn unique_name(test: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{test}_{}_{count}", std::process::id())
 }
 
 /// Asks the ClickHouse at a port of this machine.

@@ -1,6 +1,5 @@
 //! A terminal of a test's own with a shell in it: a tmux that nobody else sees.
 //! What a person would see of it is looked at until it is as it should be.
-#![allow(dead_code)] // every test uses its own part of it
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -8,6 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::exclusive::{Place, place};
 
 /// The longest that anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,6 +21,7 @@ pub const PROMPT: &str = "ready> ";
 /// The terminal.
 pub struct Terminal {
     dir: TempDir,
+    _place: Place,
 }
 
 impl Terminal {
@@ -28,6 +30,7 @@ impl Terminal {
     pub fn open(size: (u16, u16), directory: &Path, environment: &[(&str, &str)]) -> Self {
         let terminal = Self {
             dir: tempfile::tempdir().unwrap(),
+            _place: place(),
         };
         let (columns, rows) = (size.0.to_string(), size.1.to_string());
         let path = format!("PATH={}", std::env::var("PATH").unwrap());

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 use super::house::PATIENCE;
 use super::root;
+use crate::support::exclusive::{Place, place};
+use crate::support::ports::free_port;
 
 /// A proxy of one's own; gone with the test.
 pub struct FaultProxy {
@@ -21,20 +23,20 @@ pub struct FaultProxy {
     target: u16,
     child: RefCell<Option<Child>>,
     plans: Cell<u32>,
+    _place: Place,
 }
 
 impl FaultProxy {
     /// Starts one in front of a port of this machine.
     pub fn before(target: u16) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Self {
+            _place: place(),
             dir: tempfile::tempdir().unwrap(),
-            port: free.local_addr().unwrap().port(),
+            port: free_port(),
             target,
             child: RefCell::new(None),
             plans: Cell::new(0),
         };
-        drop(free);
         proxy.come_back();
         proxy
     }

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,8 @@ use tempfile::TempDir;
 use super::feed::{At, Feed};
 use super::mounts::Mounts;
 use super::spool_files::{self, Row, Totals};
-use super::{ask_clickhouse, ask_kafka, http, stack, tables};
+use super::{ask_clickhouse, ask_kafka, http, stack, tables, unique_name};
+use crate::support::exclusive::{Place, place};
 
 /// The longest that anything may take that a test waits for; far more than it
 /// does take, for a machine with other things to do.
@@ -62,6 +62,7 @@ pub struct House {
     partitions: i32,
     child: RefCell<Option<Child>>,
     observe: Cell<u16>,
+    _place: Place,
 }
 
 impl House {
@@ -81,9 +82,8 @@ impl House {
     }
 
     fn between(brokers: &str, clickhouse: u16, test: &str, partitions: i32) -> Self {
-        static HOUSES: AtomicU32 = AtomicU32::new(0);
-        let count = HOUSES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{test}_{}_{count}", std::process::id());
+        let place = place();
+        let name = unique_name(test);
         assert!(
             create_topic(brokers, &name, partitions),
             "{name} exists already"
@@ -108,6 +108,7 @@ impl House {
             partitions,
             child: RefCell::new(None),
             observe: Cell::new(0),
+            _place: place,
         }
     }
 

@@ -3,12 +3,13 @@
 //! directory and on ports of its own.
 
 use std::fs;
-use std::net::TcpListener;
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::ops_stack;
+use crate::support::exclusive::{Place, place};
+use crate::support::ports::free_port;
 
 /// A broker of one's own; gone with the test.
 pub struct OwnBroker {
@@ -16,18 +17,17 @@ pub struct OwnBroker {
     port: u16,
     controller_port: u16,
     retention_check_ms: u32,
+    _place: Place,
 }
 
 impl OwnBroker {
     /// Starts one that looks for old data so often.
     pub fn start(retention_check_ms: u32) -> Self {
-        // Both at once, so that they differ.
-        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [port, controller_port] = free.map(|port| port.local_addr().unwrap().port());
         let broker = Self {
+            _place: place(),
             dir: tempfile::tempdir().unwrap(),
-            port,
-            controller_port,
+            port: free_port(),
+            controller_port: free_port(),
             retention_check_ms,
         };
         broker.come_back();

@@ -3,7 +3,6 @@
 //! on a port of its own.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -11,23 +10,25 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ops_stack;
+use crate::support::exclusive::{Place, place};
+use crate::support::ports::free_port;
 
 /// A server of one's own; gone with the test.
 pub struct OwnServer {
     dir: TempDir,
     /// Its port.
     pub port: u16,
+    _place: Place,
 }
 
 impl OwnServer {
     /// Starts one that lets everybody do everything.
     pub fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
+            _place: place(),
             dir: tempfile::tempdir().unwrap(),
-            port: free.local_addr().unwrap().port(),
+            port: free_port(),
         };
-        drop(free);
         server.admit(&serde_json::json!({"default": {}}));
         server.come_back();
         server

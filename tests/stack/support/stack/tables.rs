@@ -2,9 +2,9 @@
 //! them in.
 
 use std::fs;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{ask_clickhouse, ask_clickhouse_with, root, stack};
+use super::{ask_clickhouse, ask_clickhouse_with, root, stack, unique_name};
+use crate::support::exclusive::{Place, place};
 
 const FILES: [&str; 3] = [
     "001_http_log",
@@ -63,20 +63,23 @@ pub fn in_url(parameters: impl IntoIterator<Item = (String, String)>) -> String 
 pub struct Database {
     /// Its name.
     pub name: String,
+    _place: Place,
 }
 
 impl Database {
     /// An empty one; `test` names it.
     pub fn new(test: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{test}_{}_{count}", std::process::id());
+        let place = place();
+        let name = unique_name(test);
         ask_clickhouse(
             stack().clickhouse,
             "default",
             &format!("CREATE DATABASE {name}"),
         );
-        Self { name }
+        Self {
+            name,
+            _place: place,
+        }
     }
 
     /// Asks in it.
