@@ -36,7 +36,7 @@ SLOTS = 12  # of which the packing is measured at --rate
 MIB = 1 << 20
 FULL = 0.97
 BPR_GOAL, ROWS_GOAL, BOUND_GOAL, SNAPPY_GOAL, COMPATIBLE_GOAL, CPU_GOAL = 23.3, 45_000, 1.10, 2.5, 27.0, 0.02
-# Values per column of the uniform traffic (src/traffic/mod.rs); a
+# Values per column of the uniform traffic (src/traffic); a
 # masked address keeps 24 bits, a file's name has 64.
 UNIFORM_VALUES = (10**9, 5_000_000, 60_000, 8, 7, 2, 2**24, 9, 2**64)
 COLUMNS = (

@@ -1,7 +1,7 @@
 """Synthetic traffic made within the engine, for more rows than a producer could send.
 
 Job: a SELECT whose rows are those of http_log, with the distributions of
-`spoolhouse produce` (src/traffic/mod.rs and realistic.rs, whose
+`spoolhouse produce` (src/traffic, whose
 constants these are).
 Invariant: a row follows from profile, rate, day and place alone. That its
 distinct keys are as many as the producer's is not assumed: agreement() counts both.

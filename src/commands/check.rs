@@ -9,18 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::terminal::progress_bar;
-use super::{ConfigFile, kafka_options, plural, status};
+use super::{ConfigFile, status, wiring};
 use crate::config::{Loaded, Shown};
-use crate::ingest::survey;
 use crate::preflight::findings::{self, Finding, Level};
-use crate::preflight::proxy;
-use crate::spool::disk::LocalDisk;
-use crate::spool::footer::Source;
+use crate::preflight::{self, Step, Subject};
 use crate::spool::layout::Layout;
-use crate::spool::{glance, probe};
+use crate::text::plural;
 
 /// How often the spinner turns while something is asked.
 const TURN: Duration = Duration::from_millis(100);
@@ -121,34 +117,32 @@ pub fn run(args: Args) -> Result<()> {
     }
 }
 
-fn look(loaded: &Loaded, ask_proxy: bool) -> Vec<Finding> {
+fn look(loaded: &Loaded, asks_proxy: bool) -> Vec<Finding> {
     let config = &loaded.config;
     let layout = Layout::new(&config.spool.dir);
-    let place = busy("trying the spool's directory", || {
-        probe::probe(&LocalDisk, &config.spool.dir)
-    });
-    let mut found = findings::spool(&place, loaded);
-    let state = glance::state(&LocalDisk, &layout).ok();
-    let spool = state.as_ref().map_or(Uuid::nil(), |state| state.spool);
-    let own = |source: &Source, partition| state.as_ref()?.position(source, partition);
-    let options = kafka_options(config, spool);
-    let topic = busy("asking Kafka", || survey::survey(options, own));
-    found.extend(findings::topic(&topic, loaded, spool));
-    let learned = status::slot(config, &layout).body_bytes_max;
-    found.extend(findings::learned(learned, loaded));
-    if ask_proxy {
-        let seen = proxy::ask(loaded, &layout, place.owner);
-        found.extend(findings::proxy(&seen, loaded));
-    }
-    found
-}
-
-/// Does something that may take a while, with a spinner on stderr if that is a
-/// terminal.
-fn busy<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
-    let bar = progress_bar::spinner("{spinner} {msg}").with_message(what);
-    bar.enable_steady_tick(TURN);
-    let done = work();
-    bar.finish_and_clear();
-    done
+    let subject = Subject {
+        loaded,
+        layout: &layout,
+        kafka: &|spool| wiring::kafka_options(config, spool),
+        upload: wiring::upload_options(config),
+        transport: &|| wiring::transport(config),
+        free_bytes_floor: wiring::headroom(config).free_bytes_floor(),
+        body_bytes_learned: status::slot(config, &layout).body_bytes_max,
+        asks_proxy,
+    };
+    let mut countdown = progress_bar::countdown();
+    let mut bar = None;
+    preflight::examine(&subject, &mut |step| match step {
+        Step::Begun(what) => {
+            let spinner = progress_bar::spinner("{spinner} {msg}").with_message(what);
+            spinner.enable_steady_tick(TURN);
+            bar = Some(spinner);
+        }
+        Step::Slot(waiting) => countdown(waiting),
+        Step::Done => {
+            if let Some(bar) = bar.take() {
+                bar.finish_and_clear();
+            }
+        }
+    })
 }

@@ -3,7 +3,7 @@
 //! a live server what its rows take.
 
 mod print;
-pub(crate) mod server;
+mod server;
 mod typed;
 
 use std::io::{self, Write};
@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 
 use super::ConfigFile;
+use crate::estimate::inputs::Inputs;
 use crate::estimate::report::Report;
 use crate::traffic::{Profile, Shape};
 use typed::{Days, Rate};
@@ -102,7 +103,14 @@ pub fn run(args: Args) -> Result<()> {
         Some(url) => Some(server::ask(url, args.direct, &args.config)?),
         None => None,
     };
-    let report = Report::of(&args, &shape, live)?;
+    let report = Report::of(Inputs {
+        rate_per_s: args.rate.0,
+        retention_days: args.retention.0,
+        raw_retention_days: args.raw_retention.unwrap_or(args.retention).0,
+        profile: args.profile,
+        shape,
+        live,
+    })?;
     let mut stdout = io::stdout().lock();
     if args.json {
         serde_json::to_writer(&mut stdout, &report)?;

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use super::plural;
-use crate::ingest::anonymize::mask;
+use crate::ingest::decode::anonymize::mask;
 use crate::spool::inspect::{self, Inspection, Options};
+use crate::text::plural;
 
 /// Rows that may be asked for: they are in memory.
 const ROWS_MAX: i64 = 1_000;

@@ -10,11 +10,12 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use uuid::Uuid;
 
-use super::{ConfigFile, Misuse, kafka_options, open_spool};
+use super::wiring::{kafka_options, open_spool};
+use super::{ConfigFile, Misuse};
 use crate::config::Loaded;
+use crate::ingest::assignment::positions::{self, Reset, Standing, Target};
 use crate::ingest::broker::BrokerError;
 use crate::ingest::kafka::Consumer;
-use crate::ingest::positions::{self, Reset, Standing, Target};
 use crate::spool::Intake;
 use crate::spool::disk::LocalDisk;
 use crate::spool::footer::{SegmentFooter, Source};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -20,7 +20,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::delivery::Delivery;
 use super::terminal::progress_bar;
-use crate::traffic::{Profile, Row, Traffic, UNPACED_STEP_MILLI, corpus};
+use crate::traffic::{Message, Profile, Row, Traffic, UNPACED_STEP_MILLI, corpus, messages};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -183,7 +183,7 @@ pub fn produce(args: &Args) -> Result<Summary> {
             if delivery.failing() {
                 break;
             }
-            let early = due(&traffic, place as u64).saturating_sub(started.elapsed());
+            let early = traffic.due(place as u64).saturating_sub(started.elapsed());
             if !early.is_zero() {
                 thread::sleep(early);
             }
@@ -202,28 +202,6 @@ pub fn produce(args: &Args) -> Result<Summary> {
     }
     summary.seconds = started.elapsed().as_millis() as f64 / 1000.0;
     Ok(summary)
-}
-
-/// What stands at one place of the traffic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message<'c> {
-    /// A log record.
-    Good(Row),
-    /// The next of the bad messages.
-    Bad(&'c [u8]),
-}
-
-/// The first `count` messages; the bad ones go round the collection.
-pub fn messages<'c>(
-    traffic: &Traffic,
-    count: u64,
-    corpus: &'c [(&'static str, Vec<u8>)],
-) -> impl Iterator<Item = Message<'c>> {
-    let mut bad = corpus.iter().cycle();
-    (0..count).map_while(move |place| match traffic.row(place) {
-        Some(row) => Some(Message::Good(row)),
-        None => bad.next().map(|(_, payload)| Message::Bad(payload)),
-    })
 }
 
 fn traffic(args: &Args) -> Result<Traffic> {
@@ -245,20 +223,6 @@ fn traffic(args: &Args) -> Result<Traffic> {
          (messages are {UNPACED_STEP_MILLI} ms apart at rate 0)"
     );
     Ok(traffic)
-}
-
-/// When the message at this place is due, from the start. A schedule rather than
-/// a pause between messages: being late once does not move what follows.
-fn due(traffic: &Traffic, place: u64) -> Duration {
-    if traffic.rate == 0 {
-        return Duration::ZERO;
-    }
-    if traffic.profile == Profile::Realistic {
-        return Duration::from_millis(traffic.time_milli(place) - traffic.start_milli);
-    }
-    let rate = u64::from(traffic.rate);
-    // The rest is below the rate, so the product stays below 2^62.
-    Duration::new(place / rate, (place % rate * 1_000_000_000 / rate) as u32)
 }
 
 /// The file of expected rows. Only complete if it was finished.
@@ -301,34 +265,6 @@ fn stop_signal() -> Result<Arc<AtomicBool>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_schedule_keeps_the_average_exactly() {
-        let at = |rate| Traffic {
-            profile: Profile::Uniform,
-            seed: 1,
-            start_milli: 1_767_225_600_000,
-            rate,
-            bad_per_million: 0,
-        };
-        assert_eq!(due(&at(3), 0), Duration::ZERO);
-        assert_eq!(due(&at(3), 1), Duration::from_nanos(333_333_333));
-        assert_eq!(
-            due(&at(3), 3_000_000_000),
-            Duration::from_secs(1_000_000_000)
-        );
-        assert_eq!(
-            due(&at(u32::MAX), u64::MAX).as_secs(),
-            u64::MAX / u64::from(u32::MAX)
-        );
-        assert_eq!(due(&at(0), 7), Duration::ZERO);
-        // The first hour of a day has 60 percent of the average.
-        let realistic = Traffic {
-            profile: Profile::Realistic,
-            ..at(10)
-        };
-        assert_eq!(due(&realistic, 6), Duration::from_secs(1));
-    }
 
     #[test]
     fn a_share_is_between_0_and_100_percent() {

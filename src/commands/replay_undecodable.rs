@@ -4,14 +4,16 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 
+use super::ConfigFile;
 use super::terminal::progress_bar;
-use super::{ConfigFile, open_spool, plural};
+use super::wiring::open_spool;
 use crate::config::Loaded;
-use crate::ingest::redecode::{Counts, count, redecode};
+use crate::ingest::decode::redecode::{Counts, count, redecode};
 use crate::spool::disk::LocalDisk;
 use crate::spool::glance;
 use crate::spool::layout::Layout;
 use crate::spool::replay::{self, Replayed, Source};
+use crate::text::plural;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -20,23 +20,19 @@ use tokio_util::sync::CancellationToken;
 
 use publish_status::Watched;
 
-use super::{ConfigFile, kafka_options, open_spool};
-use crate::config::{Config, Loaded};
+use super::ConfigFile;
+use super::wiring::{
+    headroom, kafka_options, open_spool, transport, undecodable_limits, upload_options,
+};
+use crate::config::Loaded;
 use crate::failpoint;
-use crate::ingest::headroom::Headroom;
 use crate::ingest::kafka::Consumer;
-use crate::ingest::{consume, progress, window};
+use crate::ingest::{run, telemetry};
 use crate::observe;
 use crate::observe::board::Board;
-use crate::spool::effort::Effort;
-use crate::spool::undecodable::limits::Limits;
 use crate::spool::{Intake, Outlet};
 use crate::time::SystemClock;
-use crate::upload::transport::{Transport, TransportError, TransportOptions};
-use crate::upload::{pacer, request, send, settings, view};
-
-/// Undecodable messages may take one part in so many of the spool's budget.
-const UNDECODABLE_SHARE: u64 = 4;
+use crate::upload::send;
 
 /// How often the age of undecodable messages is looked at.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
@@ -76,13 +72,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("can't start the runtime")?;
-    let done = runtime.block_on(house(&loaded));
+    let done = runtime.block_on(daemon(&loaded));
     // Whatever still blocks (a post, a question to Kafka) is left behind.
     runtime.shutdown_background();
     done
 }
 
-async fn house(loaded: &Loaded) -> anyhow::Result<()> {
+async fn daemon(loaded: &Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
     let mut signals = Signals::listen()?;
     let metrics = observe::metrics::install().context("can't install the metrics")?;
@@ -107,7 +103,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let sending = upload_options(config);
-    let reading = progress::View::default();
+    let reading = telemetry::View::default();
     let board = Board::new(vec![
         ("ingest", reading.pulse.clone()),
         ("upload", sending.view.pulse.clone()),
@@ -130,7 +126,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
     ));
     let intake = Intake::with_limits(spool.clone(), undecodable_limits(config));
     tokio::spawn(tidy_undecodable(intake.clone(), stop.clone()));
-    let options = consume::Options {
+    let options = run::Options {
         headroom: headroom(config),
         view: reading,
     };
@@ -139,7 +135,7 @@ async fn house(loaded: &Loaded) -> anyhow::Result<()> {
         let stop = stop.clone();
         move || {
             let consumer = Consumer::subscribe(kafka)?;
-            consume::run(options, &consumer, intake, Arc::new(SystemClock), &stop)
+            run::run(options, &consumer, intake, Arc::new(SystemClock), &stop)
         }
     });
     publish_status::tell_manager(&[NotifyState::Ready]);
@@ -189,17 +185,6 @@ fn failure<E: std::error::Error + Send + Sync + 'static>(
     }
 }
 
-/// Their budget is at most a part of the spool's: garbage can't stop ingest.
-fn undecodable_limits(config: &Config) -> Limits {
-    let spool = &config.spool;
-    Limits {
-        bytes_max: spool
-            .undecodable_max_bytes
-            .min(spool.max_bytes / UNDECODABLE_SHARE),
-        age_max: spool.undecodable_max_age,
-    }
-}
-
 /// Looks once a minute whether undecodable messages are too old.
 async fn tidy_undecodable(intake: Intake, stop: CancellationToken) {
     let mut minutes = tokio::time::interval(TIDY_EVERY);
@@ -213,55 +198,6 @@ async fn tidy_undecodable(intake: Intake, stop: CancellationToken) {
         let _ =
             tokio::task::spawn_blocking(move || intake.tidy_undecodable(SystemTime::now())).await;
     }
-}
-
-/// What the spool may take.
-pub(crate) fn headroom(config: &Config) -> Headroom {
-    Headroom {
-        spool_bytes_max: config.spool.max_bytes,
-        free_bytes_min: config.spool.min_free,
-        batch_bytes_max: config.upload.max_body,
-        window: window::Limits {
-            roll_after: config.spool.roll_after,
-            roll_bytes: config.spool.roll_bytes,
-        },
-    }
-}
-
-/// What the send loop is asked to do.
-pub(crate) fn upload_options(config: &Config) -> send::Options {
-    let upload = &config.upload;
-    send::Options {
-        target: request::Target {
-            url: upload.url.clone(),
-            database: upload.database.clone(),
-            table: upload.table.clone(),
-        },
-        settings: settings::effective(&upload.settings),
-        encoding: upload.encoding,
-        effort: Effort::new(upload.pack_effort_ppm, upload.interval),
-        pace: pacer::PaceOptions {
-            url: upload.url.to_string(),
-            interval_ms: u64::try_from(upload.interval.as_millis()).unwrap_or(u64::MAX),
-            body_bytes_max: upload.max_body,
-        },
-        data_attempts_max: upload.data_retries,
-        view: view::View::default(),
-    }
-}
-
-/// The way to the configured proxy.
-pub(super) fn transport(config: &Config) -> Result<Transport, TransportError> {
-    let upload = &config.upload;
-    let options = TransportOptions {
-        user: upload.user.clone(),
-        password_file: upload.password_file.clone(),
-        auth: upload.auth,
-        ca_file: upload.ca_file.clone(),
-        timeout: upload.timeout,
-        ..TransportOptions::default()
-    };
-    Transport::new(options, upload.url.scheme() == "https")
 }
 
 /// SIGTERM and SIGINT.

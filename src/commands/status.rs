@@ -18,15 +18,16 @@ use serde::Serialize;
 use running::Running;
 
 use super::terminal::progress_bar;
-use super::{ConfigFile, Misuse, run};
+use super::{ConfigFile, Misuse, wiring};
 use crate::config::Config;
 use crate::spool::census;
 use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::glance::{self, Concern, Sight};
 use crate::spool::layout::{Layout, Room};
 use crate::spool::rehearsal::{self, Rehearsed};
-use crate::upload::forecast::{Achieved, Backlog, Basis, Forecast, Saved, forecast};
-use crate::upload::pacer::Pacer;
+use crate::upload::drain_estimate::{Backlog, Basis, Forecast, forecast};
+use crate::upload::slot::pace_file::{self, Achieved, Saved};
+use crate::upload::slot::pacer::Pacer;
 
 /// Files that need a person are named up to so many.
 const CONCERNS_MAX: usize = 100;
@@ -195,7 +196,7 @@ impl Status {
         owner: Option<u32>,
         rehearse: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
     ) -> io::Result<Self> {
-        let saved = saved(layout);
+        let saved = pace_file::load(&pace_file::local(layout));
         let refusal = saved.as_ref().and_then(|saved| saved.pace.refusal());
         let refusal = refusal.map(str::to_owned);
         let slot = expected(config, saved);
@@ -222,7 +223,7 @@ impl Status {
             bytes: sights.values().map(|sight| sight.bytes).sum(),
             bytes_max: config.spool.max_bytes,
             free_bytes: LocalDisk.free_bytes(layout.root()).ok(),
-            free_bytes_min: run::headroom(config).free_bytes_floor(),
+            free_bytes_min: wiring::headroom(config).free_bytes_floor(),
             oldest_unsent_s: census::oldest_unsent(sights, now).map(|age| age.as_secs_f64()),
             rooms: sights
                 .iter()
@@ -247,7 +248,7 @@ impl Status {
 /// What a full batch would come to, by packing one in memory. Trouble with that
 /// is no reason to show nothing.
 fn rehearse(config: &Config, layout: &Layout, bytes_max: u64) -> Option<(Achieved, Basis)> {
-    let options = run::upload_options(config).packing(bytes_max);
+    let options = wiring::upload_options(config).packing(bytes_max);
     let packed = rehearsal::full_batch(&LocalDisk, layout, &options).ok()??;
     let Rehearsed { rows, bytes } = packed;
     Some((Achieved { rows, bytes }, Basis::Rehearsed))
@@ -269,19 +270,13 @@ impl Shown {
 /// When the next slot is, by what the upload has learned so far; by the
 /// configuration alone if it has learned nothing.
 pub(crate) fn slot(config: &Config, layout: &Layout) -> Slot {
-    expected(config, saved(layout))
-}
-
-/// What the upload has written down for its next start.
-pub(crate) fn saved(layout: &Layout) -> Option<Saved> {
-    let bytes = LocalDisk.read(&layout.pace()).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    expected(config, pace_file::load(&pace_file::local(layout)))
 }
 
 fn expected(config: &Config, saved: Option<Saved>) -> Slot {
     let full_batch = saved.as_ref().and_then(|saved| saved.full_batch);
     let pace = saved.map(|saved| saved.pace);
-    let mut pacer = Pacer::new(run::upload_options(config).pace, pace);
+    let mut pacer = Pacer::new(wiring::upload_options(config).pace, pace);
     Slot {
         wait: pacer.wait(SystemTime::now()),
         interval: pacer.interval(),

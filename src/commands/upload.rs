@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
-use super::{ConfigFile, Misuse, open_spool, plural, run, status};
+use super::wiring::{self, open_spool};
+use super::{ConfigFile, Misuse, status};
 use crate::config::Loaded;
 use crate::spool::disk::lock::LockError;
 use crate::spool::disk::{Disk, LocalDisk, parent};
@@ -23,7 +24,8 @@ use crate::spool::inbox::{self, Request, State};
 use crate::spool::layout::Layout;
 use crate::spool::opening::OpenError;
 use crate::spool::{Outlet, glance};
-use crate::upload::{desk, send};
+use crate::text::plural;
+use crate::upload::send::{self, request_queue};
 use find_file::{Place, Subject};
 use wait::{Ended, Waiter};
 
@@ -101,7 +103,7 @@ pub struct Args {
 /// was not stored.
 pub fn run(args: Args) -> Result<()> {
     let loaded = args.config.load()?;
-    let to = args.to.as_deref().map(desk::target).transpose();
+    let to = args.to.as_deref().map(request_queue::target).transpose();
     let to = to.map_err(|declined| Misuse(format!("--to {declined}")))?;
     let layout = Layout::new(&loaded.config.spool.dir);
     let subjects: Vec<Subject> = args
@@ -148,8 +150,8 @@ async fn upload(args: &Args, loaded: &Loaded, layout: &Layout, subjects: &[Subje
     let sending = match spool {
         None => None,
         Some(spool) => Some(tokio::spawn(send::carry_out_requests(
-            run::upload_options(&loaded.config),
-            run::transport(&loaded.config)?,
+            wiring::upload_options(&loaded.config),
+            wiring::transport(&loaded.config)?,
             Outlet::new(spool),
             send::Host::default(),
             stop.clone(),

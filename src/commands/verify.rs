@@ -9,11 +9,12 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::terminal::progress_bar;
-use super::{ConfigFile, Misuse, plural};
-use crate::ingest::anonymize::mask;
+use super::{ConfigFile, Misuse};
+use crate::ingest::decode::anonymize::mask;
 use crate::spool::disk::LocalDisk;
 use crate::spool::layout::{Layout, Room};
 use crate::spool::verify::{self, FileReport, Kind, Note, Options, Report};
+use crate::text::plural;
 
 /// How long to wait between two looks at a spool that may be changing: longer
 /// than its owner takes from publishing a batch to removing the sources.

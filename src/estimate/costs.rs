@@ -7,7 +7,7 @@
 //! networks and a skew of 0.7 at 50. Not among them is what the bench holds out: 3000
 //! resources, 20000 networks and a skew of 1.2 at 100.
 
-use super::disk::Part;
+use super::part::Part;
 
 /// Where they come from.
 pub(crate) const SOURCE: &str = "src/estimate/costs.rs: fitted by ops/bench estimate --fit to seven days of traffic in \

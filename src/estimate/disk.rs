@@ -12,52 +12,8 @@ use serde::Serialize;
 
 use super::costs::{COSTS, Cost};
 use super::keys::Day;
+use super::part::Part;
 use crate::traffic::Profile;
-
-/// What has a size of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Part {
-    /// `http_log`
-    Log,
-    /// `http_log_totals` without its projections.
-    Totals,
-    /// A projection of the totals.
-    ByAddress,
-    /// A projection of the totals.
-    WithoutAddress,
-    /// A projection of the totals.
-    StatusAndCache,
-    /// A projection of the totals.
-    AddressByDay,
-    /// A projection of the totals.
-    ResourceByDay,
-}
-
-impl Part {
-    pub const ALL: [Part; 7] = [
-        Part::Log,
-        Part::Totals,
-        Part::ByAddress,
-        Part::WithoutAddress,
-        Part::StatusAndCache,
-        Part::AddressByDay,
-        Part::ResourceByDay,
-    ];
-
-    /// Its name in `sql/`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Part::Log => "http_log",
-            Part::Totals => "http_log_totals",
-            Part::ByAddress => "by_address",
-            Part::WithoutAddress => "without_address",
-            Part::StatusAndCache => "status_and_cache",
-            Part::AddressByDay => "address_by_day",
-            Part::ResourceByDay => "resource_by_day",
-        }
-    }
-}
 
 /// What the rows of a day hold that takes room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -197,7 +153,7 @@ pub(crate) fn totals_bytes(sizes: &Sizes) -> f64 {
 
 /// What a retention takes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Room {
+pub(crate) struct DiskSpace {
     /// Bytes that are hardly ever enough.
     pub low: f64,
     /// Bytes, on average.
@@ -206,7 +162,7 @@ pub(crate) struct Room {
     pub high: f64,
 }
 
-impl Room {
+impl DiskSpace {
     /// Both together.
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -220,15 +176,15 @@ impl Room {
 /// How far the model may be off: what `ops/bench estimate` accepts, as a share.
 pub(crate) const MARGIN: f64 = 0.15;
 
-/// The room for `days` of so many bytes. A day of ClickHouse is dropped whole once
+/// The space for `days` of so many bytes. A day of ClickHouse is dropped whole once
 /// its last row is too old, so that half a day more is there on average and a day
 /// at most; while a day's parts are merged into one they are there twice.
-pub(crate) fn room(bytes_per_day: f64, days: f64) -> Room {
+pub(crate) fn space(bytes_per_day: f64, days: f64) -> DiskSpace {
     let kept = |more: f64| match days > 0.0 {
         true => (days + more) * bytes_per_day,
         false => 0.0,
     };
-    Room {
+    DiskSpace {
         low: kept(0.0) * (1.0 - MARGIN),
         expected: kept(0.5),
         high: kept(2.0) * (1.0 + MARGIN),
@@ -241,10 +197,10 @@ mod tests {
 
     #[test]
     fn a_day_is_dropped_whole() {
-        let room = room(100.0, 7.0);
+        let room = space(100.0, 7.0);
         assert_eq!((room.low.round(), room.expected), (595.0, 750.0));
         assert_eq!(room.high.round(), 1_035.0);
-        assert_eq!(super::room(100.0, 0.0).high, 0.0);
+        assert_eq!(super::space(100.0, 0.0).high, 0.0);
     }
 
     #[test]

@@ -1,9 +1,17 @@
-//! The model of sizes and times behind `spoolhouse estimate`.
+//! What a rate and a retention take: of ClickHouse's disk, of the proxy, of Kafka and
+//! of time. The model behind `spoolhouse estimate`.
+//!
+//! Invariant: no I/O and no clock; the same inputs give the same figures, each of
+//! them with what it rests on. May use `traffic` for the distributions, and of
+//! `ingest`, `upload` and `spool` what it would be wrong to calculate otherwise
+//! than they do it (a segment's size, how full a batch is).
 
-pub(crate) mod costs;
-pub(crate) mod disk;
-pub(crate) mod flow;
-pub(crate) mod keys;
-pub(crate) mod report;
-pub(crate) mod sample;
-pub(crate) mod spectrum;
+mod costs;
+pub mod disk;
+pub mod flow;
+pub mod inputs;
+pub mod keys;
+pub mod part;
+pub mod report;
+mod sample;
+mod spectrum;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::disk::{self, Part, Room, Terms};
+use super::disk::{self, DiskSpace, Terms};
 use super::flow::{self, Kafka, Latency, Proxy, Spool};
+use super::inputs::{Inputs, Live};
 use super::keys::{self, DAY_MINUTES, Mix};
+use super::part::Part;
 use super::{costs, sample};
-use crate::commands::estimate::Args;
-use crate::commands::estimate::server::Live;
 use crate::traffic::{Profile, Shape};
 
 /// What `--json` prints. Bytes and rows are expected numbers, so they may have
@@ -72,9 +72,9 @@ pub(crate) struct Rows {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Disk {
-    pub log: Room,
-    pub totals: Room,
-    pub all: Room,
+    pub log: DiskSpace,
+    pub totals: DiskSpace,
+    pub all: DiskSpace,
 }
 
 /// What a figure rests on.
@@ -87,8 +87,16 @@ pub(crate) struct Assumption {
 impl Report {
     /// # Errors
     /// Those of encoding a segment in memory.
-    pub fn of(args: &Args, shape: &Shape, live: Option<Live>) -> Result<Self> {
-        let (profile, rate) = (args.profile, args.rate.0);
+    pub fn of(inputs: Inputs) -> Result<Self> {
+        let Inputs {
+            rate_per_s: rate,
+            retention_days,
+            raw_retention_days,
+            profile,
+            shape,
+            live,
+        } = inputs;
+        let shape = &shape;
         let mix = Mix::new(shape);
         let proxy = flow::proxy(profile, rate, mix.peak());
         let day = keys::day(&mix, rate, proxy.instances, flow::SLOT_S);
@@ -101,9 +109,8 @@ impl Report {
         };
         let log_bytes = disk::log_bytes(&sizes);
         let totals_bytes = disk::totals_bytes(&sizes) + others;
-        let raw_retention = args.raw_retention.unwrap_or(args.retention);
-        let log = disk::room(log_bytes, raw_retention.0);
-        let totals = disk::room(totals_bytes, args.retention.0);
+        let log = disk::space(log_bytes, raw_retention_days);
+        let totals = disk::space(totals_bytes, retention_days);
         let sample = sample::take(profile, rate / proxy.instances, &flow::ROLL)?;
         let show = |(part, size): (&Part, &disk::Size)| {
             let terms = Terms::of(*part, &day);
@@ -117,8 +124,8 @@ impl Report {
                 resources: shape.resources,
                 networks: shape.networks,
                 skew: shape.skew,
-                retention_days: args.retention.0,
-                raw_retention_days: raw_retention.0,
+                retention_days,
+                raw_retention_days,
             },
             per_day: PerDay {
                 messages: day.messages,
@@ -208,7 +215,7 @@ fn assumptions(profile: Profile, shape: &Shape, live: Option<&Live>) -> Vec<Assu
         format!(
             "a batch of {} bytes, {:.1} % full, {} bytes per row",
             flow::BODY_BYTES,
-            crate::upload::forecast::FILL * 100.0,
+            crate::upload::drain_estimate::FILL * 100.0,
             flow::batch_bytes_per_row(profile)
         ),
         "client_max_body_size of a stock nginx; ops/bench payload at 200 messages a second",

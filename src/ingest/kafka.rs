@@ -7,12 +7,13 @@
 
 pub mod pinned;
 pub mod retention;
+pub mod topic_config;
 pub mod topic_id;
-pub mod topic_settings;
 
-mod bell;
 mod context;
 mod queue;
+mod queue_handle;
+mod wakeup;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -36,8 +37,8 @@ use context::{Context, code_of};
 use pinned::{PINNED, Pinned};
 use queue::{Message, Queue};
 
+use super::assignment::resume::{Committed, Log, Signature};
 use super::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError, Polled};
-use super::handover::{Committed, Log, Signature};
 use crate::spool::footer::Source;
 
 /// How to reach Kafka.

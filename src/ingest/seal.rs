@@ -7,7 +7,7 @@
 
 use std::io;
 
-use super::headroom::Headroom;
+use super::backpressure::Headroom;
 use super::window::Window;
 use crate::spool::Intake;
 use crate::spool::fault::Fault;

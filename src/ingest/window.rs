@@ -4,15 +4,17 @@
 //! undecodable message, or as a hole in the log. Memory is bounded by the roll
 //! size, whatever the messages look like.
 
+pub mod row_builder;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::columns::Columns;
-use super::record::decode;
+use super::decode::record::decode;
 use crate::spool::fault::Fault;
 use crate::spool::segment::OpenSegment;
 use crate::spool::undecodable::Message;
+use row_builder::Columns;
 
 /// Rows are handed to the encoder in runs of this many …
 const RUN_ROWS: usize = 8_192;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::history::{self, History, Sample};
-use crate::pulse::Pulse;
+use crate::heartbeat::Pulse;
 
 /// A loop that has not turned for so long is taken for dead: longer than any
 /// question to Kafka or disk takes on a bad day.

@@ -166,7 +166,7 @@ mod tests {
 
     use super::history::Sample;
     use super::*;
-    use crate::pulse::Pulse;
+    use crate::heartbeat::Pulse;
 
     async fn fetch(address: std::net::SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();

@@ -11,12 +11,12 @@ use humantime::format_duration;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::commands::{plural, run};
 use crate::config::{ConfigError, Loaded};
-use crate::ingest::survey::{Survey, Trouble};
+use crate::ingest::topic_report::{Survey, Trouble};
 use crate::spool::probe::{self, Probed};
+use crate::text::plural;
 
-pub(crate) use server::{learned, proxy};
+pub(super) use server::{learned, proxy};
 
 /// Kafka should keep a message for so many times `spool.roll_after`: a restart,
 /// or a disk that is slow for a while, must not lose any.
@@ -28,7 +28,7 @@ const RETENTION_SHORT: Duration = Duration::from_secs(3_600);
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Level {
+pub enum Level {
     /// As it should be.
     Ok,
     /// Worth knowing.
@@ -39,10 +39,12 @@ pub(crate) enum Level {
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
+pub struct Finding {
+    /// How bad it is.
     pub level: Level,
     /// What it is about.
     pub about: &'static str,
+    /// What was found.
     pub what: String,
     /// How to mend it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,7 +92,7 @@ fn duration(time: Duration) -> String {
 }
 
 /// A configuration that can't be used; nothing else can be looked at then.
-pub(crate) fn config(error: &ConfigError) -> Finding {
+pub fn config(error: &ConfigError) -> Finding {
     Finding::problem(
         "config",
         error.to_string(),
@@ -98,8 +100,8 @@ pub(crate) fn config(error: &ConfigError) -> Finding {
     )
 }
 
-/// The spool's directory.
-pub(crate) fn spool(seen: &Probed, loaded: &Loaded) -> Vec<Finding> {
+/// The spool's directory. Below `floor` free bytes nothing is read from Kafka.
+pub(super) fn spool(seen: &Probed, loaded: &Loaded, floor: u64) -> Vec<Finding> {
     const ABOUT: &str = "spool";
     let dir = loaded.config.spool.dir.display();
     let dir_key = key(loaded, "spool.dir");
@@ -136,7 +138,7 @@ pub(crate) fn spool(seen: &Probed, loaded: &Loaded) -> Vec<Finding> {
             format!("set {dir_key} to a directory on a disk"),
         ));
     }
-    found.extend(room(seen, loaded));
+    found.extend(room(seen, loaded, floor));
     if let Some(pid) = seen.owner {
         found.push(Finding::note(
             ABOUT,
@@ -186,11 +188,10 @@ fn speed(took: &[Duration], loaded: &Loaded) -> Finding {
     Finding::ok(ABOUT, what)
 }
 
-fn room(seen: &Probed, loaded: &Loaded) -> Option<Finding> {
+fn room(seen: &Probed, loaded: &Loaded, floor: u64) -> Option<Finding> {
     const ABOUT: &str = "spool";
     let free = seen.free_bytes?;
     let spool = &loaded.config.spool;
-    let floor = run::headroom(&loaded.config).free_bytes_floor();
     let used = seen.used_bytes;
     let what = format!(
         "{} free; the spool takes {} of its {}",
@@ -227,7 +228,7 @@ fn room(seen: &Probed, loaded: &Loaded) -> Option<Finding> {
 }
 
 /// Broker and topic.
-pub(crate) fn topic(seen: &Result<Survey, Trouble>, loaded: &Loaded, spool: Uuid) -> Vec<Finding> {
+pub(super) fn topic(seen: &Result<Survey, Trouble>, loaded: &Loaded, spool: Uuid) -> Vec<Finding> {
     const ABOUT: &str = "kafka";
     let kafka = &loaded.config.kafka;
     let brokers_key = key(loaded, "kafka.brokers");
@@ -381,5 +382,4 @@ fn standing(survey: &Survey, spool: Uuid, loaded: &Loaded) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-#[path = "findings/tests.rs"]
 mod tests;

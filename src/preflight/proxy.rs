@@ -1,27 +1,36 @@
-//! What `--proxy` asks: all that an insert depends on, in one request as large as
-//! a batch may be, so that the proxy's body limit shows, too.
+//! What is asked of the server behind the proxy: all that an insert depends on, in
+//! one request as large as a batch may be, so that the proxy's body limit shows, too.
 
-use crate::commands::run;
-use crate::config::Loaded;
-use crate::spool::layout::Layout;
-use crate::upload::inquire::{self, Server};
+use super::Subject;
 use crate::upload::query;
+use crate::upload::query::server_info::{self, Server};
 use crate::upload::settings::Settings;
 
 /// What was seen.
-pub(crate) type Seen = query::Seen<Server>;
+pub(super) type Seen = query::Seen<Server>;
 
 /// Asks, at the next slot. `owner` is the process that owns the spool.
-pub(crate) fn ask(loaded: &Loaded, layout: &Layout, owner: Option<u32>) -> Seen {
-    let options = run::upload_options(&loaded.config);
+pub(super) fn ask(
+    subject: &Subject<'_>,
+    owner: Option<u32>,
+    waiting: &mut dyn FnMut(query::Waiting),
+) -> Seen {
+    let options = &subject.upload;
     let question = query::Question {
-        statement: inquire::statement(&options.target, &wanted(options.settings)),
+        statement: server_info::statement(&options.target, &wanted(options.settings.clone())),
         bytes: options.pace.body_bytes_max,
-        read: inquire::read,
+        read: server_info::read,
         at_slot: true,
         elsewhere: None,
     };
-    query::ask(loaded, layout, owner, question)
+    query::ask(
+        options,
+        (subject.transport)(),
+        subject.layout,
+        owner,
+        question,
+        waiting,
+    )
 }
 
 /// Every setting that goes with an insert, and the token's.

@@ -8,7 +8,7 @@
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
-use super::{Draw, NETWORK_IDS, Row, SHAPES, Shape};
+use super::row::{Draw, NETWORK_IDS, Row, SHAPES, Shape};
 
 const RESOURCES: u64 = 10_000;
 const OBJECTS_PER_RESOURCE: u64 = 2_000;

@@ -5,20 +5,19 @@
 //! nobody else is: this process owns the spool meanwhile. It speaks of one proxy:
 //! what is asked of another is not noted there.
 
+pub mod server_info;
+pub mod table_sizes;
+
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::commands::terminal::progress_bar;
-use crate::commands::{run, status};
-use crate::config::Loaded;
+use super::outcome::{Answer, Outcome, Reason};
+use super::send;
+use super::slot::pace_file::{self, Saved};
+use super::slot::pacer::Pacer;
+use super::transport::{Transport, TransportError};
 use crate::spool::disk::lock::OwnerLock;
-use crate::spool::disk::{self, LocalDisk};
 use crate::spool::layout::Layout;
-use crate::upload::answer::{Answer, Outcome, Reason};
-use crate::upload::forecast::Saved;
-use crate::upload::inquire;
-use crate::upload::pacer::Pacer;
-use crate::upload::send;
-use crate::upload::transport::Transport;
 
 /// The largest body that is tried.
 const BODY_BYTES_MAX: u64 = 16 * bytesize::MIB;
@@ -27,14 +26,14 @@ const BODY_BYTES_MAX: u64 = 16 * bytesize::MIB;
 const TRIED_INTERVALS: u32 = 3;
 const TRIED_LEAST: Duration = Duration::from_secs(10);
 
-/// How often a countdown moves.
+/// How often it is said how long it is to the slot.
 const TICK: Duration = Duration::from_millis(200);
 
 /// What is asked, and how.
-pub(crate) struct Question<T> {
+pub struct Question<T> {
     /// The statement.
     pub statement: String,
-    /// It is filled with blanks up to so many bytes, at most [`BODY_BYTES_MAX`].
+    /// It is filled with blanks up to so many bytes, at most `BODY_BYTES_MAX`.
     pub bytes: u64,
     /// Reads the answer, or says what became of the request.
     pub read: fn(&Answer) -> Result<T, Outcome>,
@@ -46,7 +45,7 @@ pub(crate) struct Question<T> {
 
 /// What was seen.
 #[derive(Debug)]
-pub(crate) struct Seen<T> {
+pub struct Seen<T> {
     /// What the server says, or what became of the request.
     pub answer: Result<T, Outcome>,
     /// The size of a body that the proxy refused before, bytes.
@@ -59,19 +58,30 @@ pub(crate) struct Seen<T> {
     pub noted: Result<(), String>,
 }
 
-/// Asks the server of the configuration. `owner` is the process that owns the spool.
-pub(crate) fn ask<T>(
-    loaded: &Loaded,
+/// How the wait for a slot goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Waiting {
+    /// So long it is to the slot.
+    Left(Duration),
+    /// The slot is there.
+    Over,
+}
+
+/// Asks the server that `options` and `transport` lead to. `owner` is the process that owns the
+/// spool; `waiting` is told again and again how long it is to the slot.
+pub fn ask<T>(
+    options: &send::Options,
+    transport: Result<Transport, TransportError>,
     layout: &Layout,
     owner: Option<u32>,
     question: Question<T>,
+    waiting: &mut dyn FnMut(Waiting),
 ) -> Seen<T> {
-    let options = run::upload_options(&loaded.config);
     let (lock, noted) = match question.elsewhere {
         Some(why) => (None, Err(why.to_owned())),
         None => own(layout, owner),
     };
-    let saved = status::saved(layout);
+    let saved = pace_file::load(&pace_file::local(layout));
     let (pace, full_batch) =
         saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
     let bytes = question.bytes.min(BODY_BYTES_MAX);
@@ -87,16 +97,16 @@ pub(crate) fn ask<T>(
         },
         save: &|pacer: &Pacer| {
             let pace = pacer.pace().clone();
-            let bytes = serde_json::to_vec_pretty(&Saved { pace, full_batch })?;
-            disk::replace(&LocalDisk, &layout.pace(), &bytes)
+            pace_file::save(&pace_file::local(layout), &Saved { pace, full_batch })
         },
         question,
+        waiting,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    match (run::transport(&loaded.config), runtime) {
-        (Ok(transport), Ok(runtime)) => runtime.block_on(asker.ask(&options, &transport)),
+    match (transport, runtime) {
+        (Ok(transport), Ok(runtime)) => runtime.block_on(asker.ask(options, &transport)),
         (Err(error), _) => asker.seen.answer = Err(failed(&error.to_string())),
         (_, Err(error)) => asker.seen.answer = Err(failed(&error.to_string())),
     }
@@ -130,8 +140,9 @@ fn failed(message: &str) -> Outcome {
 struct Asker<'a, T> {
     pacer: Pacer,
     seen: Seen<T>,
-    save: &'a dyn Fn(&Pacer) -> std::io::Result<()>,
+    save: &'a dyn Fn(&Pacer) -> io::Result<()>,
     question: Question<T>,
+    waiting: &'a mut dyn FnMut(Waiting),
 }
 
 impl<T> Asker<'_, T> {
@@ -169,7 +180,7 @@ impl<T> Asker<'_, T> {
         // The server would refuse to look at a statement as long as this one.
         let blanks = format!("max_query_size={}", self.seen.bytes.max(bytesize::MIB) + 1);
         url.set_query(Some(&blanks));
-        let body = inquire::body(&self.question.statement, self.seen.bytes);
+        let body = server_info::body(&self.question.statement, self.seen.bytes);
         let answer = transport.ask(url, body).await;
         self.seen.answer = answer.and_then(|answer| (self.question.read)(&answer));
         let outcome = match &self.seen.answer {
@@ -192,19 +203,16 @@ impl<T> Asker<'_, T> {
         }
     }
 
-    /// Waits for the slot, with a countdown on stderr if that is a terminal.
+    /// Waits for the slot.
     async fn wait(&mut self) {
-        let bar = progress_bar::spinner("{spinner} {msg}");
         loop {
             let left = self.pacer.wait(SystemTime::now());
             if left.is_zero() {
                 break;
             }
-            let seconds = left.as_millis().div_ceil(1000);
-            bar.set_message(format!("waiting {seconds} s for the proxy's next slot"));
-            bar.tick();
+            (self.waiting)(Waiting::Left(left));
             tokio::time::sleep(left.min(TICK)).await;
         }
-        bar.finish_and_clear();
+        (self.waiting)(Waiting::Over);
     }
 }

@@ -10,7 +10,8 @@
 
 mod attempt;
 mod report;
-mod requested;
+pub mod request_queue;
+mod serve_requests;
 
 use std::io;
 use std::sync::Arc;
@@ -19,20 +20,20 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::desk::Desk;
-use super::fate::{Fate, History};
-use super::forecast::{Achieved, Saved};
-use super::pacer::{PaceOptions, Pacer};
+use super::outcome::disposition::{Fate, History};
 use super::proxy::Proxy;
 use super::request::{self, Request, Target};
 use super::settings::Settings;
-use super::view::View;
+use super::slot::pace_file::{self, Achieved, Saved};
+use super::slot::pacer::{PaceOptions, Pacer};
+use super::telemetry::View;
 use crate::blocking::{self, Blocking, Threads};
 use crate::spool::Outlet;
 use crate::spool::batch::recipe::Encoding;
 use crate::spool::effort::Effort;
 use crate::spool::outlet::{Batch, PackOptions};
 use crate::time::{Clock, SystemClock};
+use request_queue::Desk;
 
 /// How long to wait before a failed disk operation is tried again.
 const DISK_RETRY: Duration = Duration::from_secs(1);
@@ -177,8 +178,7 @@ struct Sender<P> {
 
 impl<P: Proxy> Sender<P> {
     fn new(options: Options, proxy: P, outlet: Outlet, host: Host) -> Self {
-        let stored = outlet.load_pace().ok().flatten();
-        let saved: Option<Saved> = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let saved = pace_file::load(&outlet.pace_file());
         let (pace, full_batch) =
             saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
         Self {
@@ -324,11 +324,8 @@ impl<P: Proxy> Sender<P> {
             saved.note(Achieved { rows, bytes }, self.pacer.body_bytes_max());
             self.full_batch = saved.full_batch;
         }
-        let bytes = match serde_json::to_vec_pretty(&saved) {
-            Ok(bytes) => bytes,
-            Err(error) => return disk_trouble("saving the pace", &error.into()),
-        };
-        if let Err(error) = self.on_disk(move |outlet| outlet.save_pace(&bytes)).await {
+        let saving = self.on_disk(move |outlet| pace_file::save(&outlet.pace_file(), &saved));
+        if let Err(error) = saving.await {
             disk_trouble("saving the pace", &error);
         }
     }

@@ -3,9 +3,10 @@
 
 use std::process::{Command, Stdio};
 
+use assert_cmd::cargo::CommandCargoExt;
+
 use crate::support::exclusive::quiet;
 use crate::support::golden::{self, golden_spool};
-use assert_cmd::cargo::CommandCargoExt;
 
 fn spoolhouse() -> Command {
     let mut command = Command::cargo_bin("spoolhouse").unwrap();

@@ -9,8 +9,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::golden::{self, files_below, golden_spool};
 use assert_cmd::cargo::CommandCargoExt;
+
+use crate::support::golden::{self, files_below, golden_spool};
 
 /// What a command says of the golden spool, and its exit code.
 fn said(dir: &Path, arguments: &[&str]) -> String {

@@ -60,7 +60,7 @@ fn kafkas_client_stays_in_ingest_kafka_and_produce() {
 fn cap_n_proto_stays_in_ingest_record_and_produce() {
     fence(
         &["capnp::", "http_log_capnp::"],
-        &["ingest/record", "traffic/"],
+        &["ingest/decode/record", "traffic/"],
     );
 }
 

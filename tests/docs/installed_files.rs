@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::support::validators::{repository, said, validator};
 use serde_json::Value;
+
+use crate::support::validators::{repository, said, validator};
 
 fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap()

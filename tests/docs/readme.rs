@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::support::readme;
 use spoolhouse::upload::settings::PINNED;
+
+use crate::support::readme;
 
 /// What runs a command of the README: its beginning, a file, and what stands in
 /// that file where it does so.

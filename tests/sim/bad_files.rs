@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, iter};
 
-use crate::support::segments::{count_ids, names_in, open_segment, rows, source};
-use crate::support::sim_disk::SimDisk;
 use bytes::Bytes;
 use spoolhouse::spool::layout::{Layout, Name};
 use spoolhouse::spool::outlet::PackOptions;
@@ -20,6 +18,9 @@ use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool, digest, read};
 use spoolhouse::time::SystemClock;
 use uuid::Uuid;
+
+use crate::support::segments::{count_ids, names_in, open_segment, rows, source};
+use crate::support::sim_disk::SimDisk;
 
 const SPOOL: &str = "/var/spool";
 

@@ -10,12 +10,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::support::driver::{Answer, Commit, Driver};
-use crate::support::sim_disk::SimDisk;
-use crate::support::world::{SPOOL, World};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use spoolhouse::spool::batch::recipe::Encoding;
+
+use crate::support::driver::{Answer, Commit, Driver};
+use crate::support::sim_disk::SimDisk;
+use crate::support::world::{SPOOL, World};
 
 /// Lives tried unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 150;

@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use spoolhouse::spool::batch::recipe::Encoding;
+
 use crate::support::driver::{Answer, Commit, Driver};
 use crate::support::sim_disk::{Moment, SimDisk};
 use crate::support::world::{SPOOL, World};
-use spoolhouse::spool::batch::recipe::Encoding;
 
 /// The body limit at first, bytes: some thirty rows.
 const BODY_MAX: usize = 2_300;

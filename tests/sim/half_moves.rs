@@ -8,10 +8,11 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 use crate::support::driver::{Answer, Commit, Driver};
 use crate::support::sim_disk::{Moment, SimDisk};
 use crate::support::world::{SPOOL, World};
-use bytes::Bytes;
 
 /// The body limit, bytes: some thirty rows.
 const BODY_MAX: usize = 2_300;

@@ -6,12 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::support::segments::{count_ids, names_in, open_segment, rows_of, source};
-use crate::support::sim_disk::{Moment, SimDisk};
-use crate::support::world::SPOOL;
 use bytes::Bytes;
-use spoolhouse::ingest::record;
-use spoolhouse::ingest::redecode::{self, Counts};
+use spoolhouse::ingest::decode::record;
+use spoolhouse::ingest::decode::redecode::{self, Counts};
 use spoolhouse::spool::fault::Fault;
 use spoolhouse::spool::footer::{self, Footer};
 use spoolhouse::spool::layout::{Layout, Name};
@@ -22,6 +19,10 @@ use spoolhouse::spool::verify::{Options, verify};
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::time::SystemClock;
 use uuid::Uuid;
+
+use crate::support::segments::{count_ids, names_in, open_segment, rows_of, source};
+use crate::support::sim_disk::{Moment, SimDisk};
+use crate::support::world::SPOOL;
 
 /// Per segment: its records, then messages that are none. Those at odd offsets
 /// are records to the mended decoder.
@@ -300,7 +301,7 @@ fn real_records_are_masked_and_what_is_none_stays_with_todays_reason() {
     let left = undecodable::read(&name, std::fs::read(path).unwrap().into(), spool.id()).unwrap();
     assert_eq!(left.messages.len(), 1);
     assert_ne!(left.messages[0].error, "a reason of yesterday");
-    let mask = spoolhouse::ingest::anonymize::mask;
+    let mask = spoolhouse::ingest::decode::anonymize::mask;
     let options = Options {
         is_masked: &|address| mask(address.as_bytes()).as_str() == address,
         progress: &mut |_, _| (),

@@ -6,16 +6,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use crate::support::segments::source;
-use crate::support::sim_disk::{Moment, SimDisk};
-use crate::support::world::SPOOL;
-use spoolhouse::ingest::handover::{Committed, Log, Signature, Verdict, judge};
-use spoolhouse::ingest::positions::{Reset, Standing, Target, plan, reset};
+use spoolhouse::ingest::assignment::positions::{Reset, Standing, Target, plan, reset};
+use spoolhouse::ingest::assignment::resume::{Committed, Log, Signature, Verdict, judge};
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::{Intake, Spool};
 use spoolhouse::time::SystemClock;
 use uuid::Uuid;
+
+use crate::support::segments::source;
+use crate::support::sim_disk::{Moment, SimDisk};
+use crate::support::world::SPOOL;
 
 const LOG: Log = Log {
     start: 100,

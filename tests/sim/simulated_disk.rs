@@ -5,8 +5,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::support::sim_disk::{Moment, SimDisk};
 use spoolhouse::spool::disk::{self, Access, Disk};
+
+use crate::support::sim_disk::{Moment, SimDisk};
 
 const SEEDS: std::ops::Range<u64> = 0..200;
 

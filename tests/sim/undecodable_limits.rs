@@ -6,9 +6,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use crate::support::segments::source;
-use crate::support::sim_disk::{Moment, SimDisk};
-use crate::support::world::SPOOL;
 use bytes::Bytes;
 use spoolhouse::spool::layout::{Layout, Name};
 use spoolhouse::spool::segment::OpenSegment;
@@ -17,6 +14,10 @@ use spoolhouse::spool::undecodable::{self, Kept, Message};
 use spoolhouse::spool::{Intake, Spool};
 use spoolhouse::time::SystemClock;
 use uuid::Uuid;
+
+use crate::support::segments::source;
+use crate::support::sim_disk::{Moment, SimDisk};
+use crate::support::world::SPOOL;
 
 fn open(disk: &SimDisk, limits: Limits) -> Intake {
     let layout = Layout::new(SPOOL);

@@ -12,8 +12,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::golden::{self, Golden, files_below};
-use crate::support::segments::{count_ids, names_in, open_segment, source};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use spoolhouse::ingest::anonymize::mask;
@@ -26,6 +24,9 @@ use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::verify::{Options, verify};
 use spoolhouse::spool::{Intake, Outlet, Spool, digest};
+
+use crate::support::golden::{self, Golden, files_below};
+use crate::support::segments::{count_ids, names_in, open_segment, source};
 
 const ROOMS: [&str; 9] = [
     "batches",
@@ -283,7 +284,7 @@ fn write(root: &Path) {
         to: 250,
     };
     intake.record_gap(&gap).unwrap();
-    outlet.save_pace(b"{}\n").unwrap();
+    outlet.pace_file().replace(b"{}\n").unwrap();
     fs::write(root.join("doubtful/notes.txt"), "set aside earlier\n").unwrap();
     fs::write(root.join("ready/foreign.txt"), "no spool file\n").unwrap();
     fs::write(root.join("inbox/.keep"), "").unwrap();

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
-use spoolhouse::ingest::anonymize::mask;
+use spoolhouse::ingest::decode::anonymize::mask;
 
 fn masked(address: impl AsRef<[u8]>) -> String {
     mask(address.as_ref()).to_string()

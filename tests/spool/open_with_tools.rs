@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use crate::support::exclusive::place;
-use crate::support::golden::{self, Golden};
-use crate::support::segments::source;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 use spoolhouse::ingest::window::Window;
@@ -20,6 +17,10 @@ use spoolhouse::spool::footer::BatchFooter;
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
 use spoolhouse::spool::{Intake, Outlet, Spool, batch, schema};
 use spoolhouse::traffic::corpus::{ODD_ADDRESSES, bad_messages, odd_messages};
+
+use crate::support::exclusive::place;
+use crate::support::golden::{self, Golden};
+use crate::support::segments::source;
 
 /// Every room that may hold Parquet files.
 const ROOMS: [&str; 7] = [

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use spoolhouse::spool::batch::recipe::Encoding;
 use spoolhouse::spool::effort::Effort;
 use spoolhouse::spool::{Intake, Outlet, Spool};
-use spoolhouse::upload::pacer::PaceOptions;
 use spoolhouse::upload::proxy::Proxy;
 use spoolhouse::upload::request::{Target, insert};
 use spoolhouse::upload::send;
 use spoolhouse::upload::settings::{Settings, effective};
+use spoolhouse::upload::slot::pacer::PaceOptions;
+use spoolhouse::upload::telemetry::View;
 use spoolhouse::upload::transport::{Transport, TransportOptions};
-use spoolhouse::upload::view::View;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::exclusive::quiet;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::segments::{count_ids, ids_in, names_in, open_segment, source};
 use arrow_array::UInt32Array;
 use bytes::Bytes;
 use spoolhouse::spool::batch::recipe::Encoding;
@@ -12,6 +11,8 @@ use spoolhouse::spool::outlet::{PackOptions, Rejection};
 use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool};
+
+use crate::support::segments::{count_ids, ids_in, names_in, open_segment, source};
 
 fn pack(bytes_max: u64) -> PackOptions {
     PackOptions {

@@ -13,11 +13,12 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use spoolhouse::commands::produce::{Args, Message, messages, produce};
-use spoolhouse::ingest::anonymize::mask;
-use spoolhouse::ingest::record::decode;
+use spoolhouse::commands::produce::{Args, produce};
+use spoolhouse::ingest::decode::anonymize::mask;
+use spoolhouse::ingest::decode::record::decode;
 use spoolhouse::spool::schema::LOG_COLUMNS;
 use spoolhouse::traffic::corpus::bad_messages;
+use spoolhouse::traffic::{Message, messages};
 use spoolhouse::traffic::{Profile, RESOURCE_IDS, Row, Traffic};
 
 const TRAFFIC: Traffic = Traffic {

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::golden;
-use crate::support::segments::{names_in, open_segment, rows, source};
 use arrow_array::{RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use spoolhouse::ingest::anonymize::mask;
+use spoolhouse::ingest::decode::anonymize::mask;
 use spoolhouse::spool::batch::recipe::{Encoding, Recipe, Strength};
 use spoolhouse::spool::disk::LocalDisk;
 use spoolhouse::spool::footer::{
@@ -27,6 +25,9 @@ use spoolhouse::spool::undecodable::{self, Kept, Message};
 use spoolhouse::spool::verify::{Options, Report, verify};
 use spoolhouse::spool::{Intake, Outlet, Spool, batch, digest, segment};
 use uuid::Uuid;
+
+use crate::support::golden;
+use crate::support::segments::{names_in, open_segment, rows, source};
 
 fn look(root: &Path) -> Report {
     let options = Options {

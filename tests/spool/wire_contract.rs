@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use spoolhouse::ingest::anonymize::mask;
-use spoolhouse::ingest::record::{Record, Undecodable, decode};
+use spoolhouse::ingest::decode::anonymize::mask;
+use spoolhouse::ingest::decode::record::{Record, Undecodable, decode};
 use spoolhouse::traffic::corpus::{ODD_ADDRESSES, ORDINARY, bad_messages, long_url, odd_messages};
 
 fn ordinary() -> Record<'static> {

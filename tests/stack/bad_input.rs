@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
+use spoolhouse::traffic::Traffic;
+use spoolhouse::traffic::corpus::{ODD_ADDRESSES, bad_messages, long_url, odd_messages};
+
 use crate::support::stack::House;
 use crate::support::stack::feed::At;
 use crate::support::stack::house::ends;
 use crate::support::stack::spool_files::{Kept, Row, files_in, undecodable};
-use spoolhouse::traffic::Traffic;
-use spoolhouse::traffic::corpus::{ODD_ADDRESSES, bad_messages, long_url, odd_messages};
 
 /// Ordinary messages, and the rows they become.
 fn ordinary(seed: u64, count: u64) -> (Vec<Vec<u8>>, Vec<Row>) {

@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use capnp::message::HeapAllocator;
+use spoolhouse::traffic::message::Fields;
+
 use crate::support::stack::feed::At;
 use crate::support::stack::house::NOWHERE;
 use crate::support::stack::recorder::Recorder;
 use crate::support::stack::spool_files::{decode, files_in, log_rows, texts};
 use crate::support::stack::{House, stack};
-use capnp::message::HeapAllocator;
-use spoolhouse::traffic::message::Fields;
 
 /// An address as sent and as it must arrive. `secret` is what must not be seen
 /// again: the part that masking takes away, with as much before it as makes it

@@ -5,13 +5,14 @@
 use std::fs;
 use std::process::Command;
 
+use serde_json::{Value, json};
+
 use crate::support::nginx::{Line, Nginx};
 use crate::support::stack::house::NOWHERE;
 use crate::support::stack::mounts::Mounts;
 use crate::support::stack::own_server::OwnServer;
 use crate::support::stack::rows::{rows, send};
 use crate::support::stack::{House, stack};
-use serde_json::{Value, json};
 
 /// What `check` printed and how it ended.
 struct Checked {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
+
 use crate::support::stack::rows::{assert_same, rows, send, stored};
 use crate::support::stack::{House, root};
-use serde_json::Value;
 
 /// Longest time that a few rows may take to be stored, whatever the clock does:
 /// many intervals, and far less than it jumps by.

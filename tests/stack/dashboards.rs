@@ -6,9 +6,10 @@
 use std::fs;
 use std::process::Command;
 
+use spoolhouse::traffic::corpus::bad_messages;
+
 use crate::support::stack::rows::{rows, send};
 use crate::support::stack::{House, root, stack};
-use spoolhouse::traffic::corpus::bad_messages;
 
 /// Runs a program of the repository; what it printed.
 fn run(program: &str, arguments: &[&str]) -> String {

@@ -4,10 +4,11 @@
 use std::fs;
 use std::process::Output;
 
+use serde_json::Value;
+
 use crate::support::nginx::Nginx;
 use crate::support::stack::house::NOWHERE;
 use crate::support::stack::{House, stack};
-use serde_json::Value;
 
 const ROWS: u64 = 200_000;
 

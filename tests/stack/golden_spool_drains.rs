@@ -12,11 +12,12 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::support::golden::{self, Golden, files_below};
 use crate::support::stack::House;
 use crate::support::stack::rows::{assert_rows_stored_once, rows, send, stored};
 use crate::support::stack::spool_files::{Row, log_rows, log_rows_in, undecodable};
-use serde_json::Value;
 
 /// One partition more than the golden spools know.
 const PARTITIONS: i32 = 2;

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
 use crate::support::stack::house::{NOWHERE, ends};
 use crate::support::stack::recorder::Recorder;
 use crate::support::stack::rows::{assert_same, feed_steadily, rows, send, stored};
 use crate::support::stack::spool_files::{covered, document, files_in, log_rows};
 use crate::support::stack::{House, stack};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// The rooms in which records wait.
 const WAITING: [&str; 4] = ["sealed", "ready", "batches", "sending"];

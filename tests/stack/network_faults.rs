@@ -3,12 +3,13 @@
 //! stands there, the other parts are real; after each fault every row is in the
 //! log and in the totals exactly once.
 
+use serde_json::{Value, json};
+
 use crate::support::nginx::Nginx;
 use crate::support::stack::fault_proxy::FaultProxy;
 use crate::support::stack::rows::{assert_stored_once, rows, send};
 use crate::support::stack::spool_files::files_in;
 use crate::support::stack::{House, stack};
-use serde_json::{Value, json};
 
 /// How often in a row a fault is shown.
 const TIMES: u32 = 2;

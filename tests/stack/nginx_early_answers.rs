@@ -7,16 +7,17 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::nginx::Nginx;
-use crate::support::ports::free_address;
 use bytes::Bytes;
-use spoolhouse::upload::answer::{Outcome, Refusal};
+use spoolhouse::upload::outcome::{Outcome, Refusal};
+use spoolhouse::upload::proxy::Proxy;
 use spoolhouse::upload::request::{Request, Target, insert};
 use spoolhouse::upload::settings::{Settings, effective};
 use spoolhouse::upload::transport::{Transport, TransportOptions};
-use tokio::time::Instant;
+
+use crate::support::nginx::Nginx;
+use crate::support::ports::free_address;
 
 const MIB: usize = 1024 * 1024;
 
@@ -39,7 +40,10 @@ fn transport() -> Transport {
 
 /// At once.
 async fn post(transport: &Transport, request: &Request, body: Bytes) -> Outcome {
-    transport.post(request, body, Instant::now()).await.outcome
+    transport
+        .post(request, body, Instant::now())
+        .await
+        .outcome()
 }
 
 fn body(bytes: usize) -> Bytes {

@@ -7,10 +7,11 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::stack::House;
 use crate::support::stack::house::{NOWHERE, PATIENCE};
 use crate::support::stack::rows::{rows, send};
-use serde_json::Value;
 
 fn status(house: &House) -> Value {
     serde_json::from_str(&house.observed("/status.json")).unwrap()

@@ -5,14 +5,15 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
-use crate::support::stack::feed::At;
-use crate::support::stack::rows::{assert_same, rows, send, stored};
-use crate::support::stack::{House, stack};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 use spoolhouse::traffic;
+
+use crate::support::stack::feed::At;
+use crate::support::stack::rows::{assert_same, rows, send, stored};
+use crate::support::stack::{House, stack};
 
 /// `spoolhouse positions …` with the configuration of a house that was started.
 fn positions(house: &House, arguments: &[&str]) -> Output {

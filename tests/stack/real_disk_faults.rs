@@ -11,15 +11,16 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use spoolhouse::traffic;
+
 use crate::support::stack::feed::At;
 use crate::support::stack::mounts::Mounts;
 use crate::support::stack::recorder::Recorder;
 use crate::support::stack::rows::{assert_same, rows, send, stored};
 use crate::support::stack::spool_files::files_in;
 use crate::support::stack::{House, stack};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-use spoolhouse::traffic;
 
 /// Rows of about a kilobyte each that can't be made much smaller.
 fn bulky_rows(seed: u64, count: u64) -> Vec<traffic::Row> {

@@ -7,13 +7,14 @@
 use std::fs;
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
+
 use crate::support::nginx::Nginx;
 use crate::support::stack::fault_proxy::FaultProxy;
 use crate::support::stack::own_server::OwnServer;
 use crate::support::stack::rows::{assert_same, assert_stored_once, rows, send, stored};
 use crate::support::stack::spool_files::{document, files_in, log_rows};
 use crate::support::stack::{House, stack};
-use serde_json::{Value, json};
 
 /// Waits for the fault to be noticed and shouted about: the metric, the log.
 fn wait_for_alarm(house: &House, says: &str) {

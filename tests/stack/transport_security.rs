@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use crate::support::nginx::Nginx;
 use crate::support::stack::house::NOWHERE;
 use crate::support::stack::rows::{assert_stored_once, rows, send};
 use crate::support::stack::spool_files::files_in;
 use crate::support::stack::{House, stack};
-use tempfile::TempDir;
 
 /// Runs openssl in a directory.
 fn openssl(dir: &Path, arguments: &str) {

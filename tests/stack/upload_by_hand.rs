@@ -7,6 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+use spoolhouse::spool::digest;
+use spoolhouse::traffic;
+
 use crate::support::nginx::{Line, Nginx};
 use crate::support::stack::by_hand::{
     self, assert_exit, house_with_segments, is_empty, last_in, said, upload,
@@ -15,9 +19,6 @@ use crate::support::stack::house::NOWHERE;
 use crate::support::stack::rows::{assert_same, rows, send, stored};
 use crate::support::stack::spool_files::{decode, files_in, log_rows};
 use crate::support::stack::{House, root, stack};
-use serde_json::Value;
-use spoolhouse::spool::digest;
-use spoolhouse::traffic;
 
 /// One request every 3.003 s: nginx counts 333 in 1000 s.
 const SLOW: &str = "20r/m";

@@ -8,13 +8,14 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
+use serde_json::{Value, json};
+use spoolhouse::traffic;
+
 use crate::support::stack::by_hand::{assert_exit, house_with_segments, is_empty, last_in, upload};
 use crate::support::stack::fault_proxy::FaultProxy;
 use crate::support::stack::rows::{assert_stored_once, rows};
 use crate::support::stack::spool_files::{document, files_in};
 use crate::support::stack::{House, stack};
-use serde_json::{Value, json};
-use spoolhouse::traffic;
 
 /// A slot that does not open again in the life of a test: what goes meanwhile
 /// goes because somebody asked for it.

@@ -3,9 +3,9 @@
 
 use std::io::{self, Write};
 
-use super::super::plural;
 use super::Report;
 use crate::preflight::findings::{Finding, Level};
+use crate::text::plural;
 
 pub(super) fn report(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let width = |of: fn(&super::Value) -> &str| {

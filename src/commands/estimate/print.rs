@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::estimate::disk::Room;
+use crate::estimate::disk::DiskSpace;
 use crate::estimate::report::Report;
 
 pub(super) fn report(out: &mut impl Write, report: &Report) -> io::Result<()> {
@@ -92,7 +92,7 @@ fn table(out: &mut impl Write, report: &Report) -> io::Result<()> {
     )?;
     let disk = &report.disk;
     let day = &report.per_day;
-    let each: [(&str, &Room, f64); 3] = [
+    let each: [(&str, &DiskSpace, f64); 3] = [
         ("http_log", &disk.log, day.log_bytes),
         ("http_log_totals", &disk.totals, day.totals_bytes),
         ("together", &disk.all, day.log_bytes + day.totals_bytes),

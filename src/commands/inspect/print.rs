@@ -10,10 +10,10 @@ use bytesize::ByteSize;
 use humantime::format_rfc3339_seconds;
 use serde_json::Value;
 
-use super::super::{plural, printable};
 use crate::spool::fault::Fault;
 use crate::spool::footer::{BatchFooter, Footer, OffsetRange, SegmentFooter, UndecodableFooter};
 use crate::spool::inspect::{Column, Inspection, Sidecar};
+use crate::text::{plural, printable};
 
 /// Ranges of offsets that are shown per partition.
 const RANGES_MAX: usize = 5;

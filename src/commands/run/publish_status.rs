@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::status::Status;
 use crate::config::Config;
-use crate::ingest::progress::{self, Progress};
+use crate::ingest::telemetry::{self, Progress};
 use crate::observe::board::Board;
 use crate::observe::history::Sample;
 use crate::spool::census::{self, Census};
 use crate::spool::glance::Sight;
 use crate::spool::layout::{Layout, Room};
-use crate::upload::view::{self, Seen};
+use crate::upload::telemetry::{Seen, View as UploadView};
 
 /// How often the board is made anew.
 const EVERY: Duration = Duration::from_secs(1);
@@ -35,8 +35,8 @@ const RATE_SECONDS: usize = 10;
 pub(super) struct Watched {
     pub config: Config,
     pub started: SystemTime,
-    pub reading: progress::View,
-    pub sending: view::View,
+    pub reading: telemetry::View,
+    pub sending: UploadView,
     pub board: Board,
 }
 

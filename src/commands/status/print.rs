@@ -7,11 +7,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::builder::styling::{AnsiColor, Style};
 use humantime::{format_duration, format_rfc3339_seconds};
 
-use super::super::{plural, printable};
 use super::running::{Error, Running, Said};
 use super::{Report, Shown, Status};
 use crate::spool::layout::Room;
-use crate::upload::forecast::Basis;
+use crate::text::{plural, printable};
+use crate::upload::drain_estimate::Basis;
 
 /// Files that need a person are named up to so many.
 const NAMED_MAX: usize = 10;

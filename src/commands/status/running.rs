@@ -195,7 +195,7 @@ fn errors(attempts: Vec<Attempt>) -> Vec<Error> {
 /// Rows stored after the oldest attempt that is remembered, by the time since: its
 /// own belong to the time before. With few attempts, since the start.
 fn stored_per_s(attempts: &[Attempt], live: &Live) -> f64 {
-    let full = attempts.len() >= crate::upload::view::ATTEMPTS_MAX;
+    let full = attempts.len() >= crate::upload::telemetry::ATTEMPTS_MAX;
     let oldest = attempts.first().filter(|_| full);
     let hour_ago = live.at_ms.saturating_sub(PAST.as_millis() as u64);
     let from = oldest.map_or(live.started_ms, |attempt| attempt.error.at_ms);

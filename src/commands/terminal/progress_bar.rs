@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::upload::query::Waiting;
+
 /// All that is drawn at a time.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
@@ -19,6 +21,24 @@ pub(crate) fn bar(length: u64, style: &str) -> ProgressBar {
 /// Something that turns, in a style of [`ProgressStyle::with_template`].
 pub(crate) fn spinner(style: &str) -> ProgressBar {
     styled(ProgressBar::new_spinner(), style)
+}
+
+/// Shows how the wait for the proxy's slot goes: a countdown, until it is over.
+pub(crate) fn countdown() -> impl FnMut(Waiting) {
+    let mut shown: Option<ProgressBar> = None;
+    move |waiting| match waiting {
+        Waiting::Left(left) => {
+            let bar = shown.get_or_insert_with(|| spinner("{spinner} {msg}"));
+            let seconds = left.as_millis().div_ceil(1000);
+            bar.set_message(format!("waiting {seconds} s for the proxy's next slot"));
+            bar.tick();
+        }
+        Waiting::Over => {
+            if let Some(bar) = shown.take() {
+                bar.finish_and_clear();
+            }
+        }
+    }
 }
 
 fn styled(bar: ProgressBar, style: &str) -> ProgressBar {

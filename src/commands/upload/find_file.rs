@@ -9,13 +9,14 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use url::Url;
 
-use crate::commands::{Misuse, plural, run};
+use crate::commands::{Misuse, wiring};
 use crate::config::Loaded;
 use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::footer::{self, BatchFooter, Footer};
 use crate::spool::layout::{Layout, Name, Room};
 use crate::spool::outlet::by_hand::{self, Wanted};
 use crate::spool::{digest, read};
+use crate::text::plural;
 use crate::upload::request;
 
 /// Rooms in which a batch may lie.
@@ -88,7 +89,7 @@ pub(super) fn find(
         return Err(misuse(file, problem));
     }
     let bytes = Bytes::from(std::fs::read(&path).map_err(|error| misuse(file, error))?);
-    let settings = run::upload_options(&loaded.config).settings;
+    let settings = wiring::upload_options(&loaded.config).settings;
     let footer = by_hand::foreign(&bytes, &settings).map_err(|fault| misuse(file, fault))?;
     if let Some(ours) = twin(layout, &digest::of(&bytes)) {
         let problem = format!("the spool holds this very batch: name {ours} instead");
@@ -147,7 +148,7 @@ impl Subject {
         to: Option<&Url>,
         keep: bool,
     ) -> Result<String> {
-        let mut target = run::upload_options(&loaded.config).target;
+        let mut target = wiring::upload_options(&loaded.config).target;
         if let Some(to) = to {
             target.url = to.clone();
         }

@@ -3,8 +3,8 @@
 use super::{Finding, duration, key, size};
 use crate::config::Loaded;
 use crate::preflight::proxy::Seen;
-use crate::upload::answer::{Outcome, Reason, Refusal};
-use crate::upload::inquire::{Server, Table};
+use crate::upload::outcome::{Outcome, Reason, Refusal};
+use crate::upload::query::server_info::{Server, Table};
 use crate::upload::settings::{self, PINNED};
 
 const ABOUT: &str = "proxy";
@@ -29,7 +29,7 @@ const STRANGER: [u16; 4] = [192, 193, 194, 516];
 const NOT_GRANTED: u16 = 497;
 
 /// The body limit that the upload has learned.
-pub(crate) fn learned(body_bytes_max: u64, loaded: &Loaded) -> Option<Finding> {
+pub(in crate::preflight) fn learned(body_bytes_max: u64, loaded: &Loaded) -> Option<Finding> {
     let configured = loaded.config.upload.max_body;
     (body_bytes_max < configured).then(|| {
         let max_body = key(loaded, "upload.max_body");
@@ -46,7 +46,7 @@ pub(crate) fn learned(body_bytes_max: u64, loaded: &Loaded) -> Option<Finding> {
 }
 
 /// The proxy, and what the server behind it says.
-pub(crate) fn proxy(seen: &Seen, loaded: &Loaded) -> Vec<Finding> {
+pub(in crate::preflight) fn proxy(seen: &Seen, loaded: &Loaded) -> Vec<Finding> {
     let mut found = vec![slot(seen, took_slot(&seen.answer))];
     let max_body = key(loaded, "upload.max_body");
     if let Some(bytes) = seen.refused_bytes {
@@ -319,3 +319,6 @@ fn unknown_settings(server: &Server, loaded: &Loaded) -> Vec<Finding> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,9 @@ use super::{DISK_RETRY, Pause, Post, Sender, disk_trouble, report};
 use crate::blocking;
 use crate::failpoint;
 use crate::spool::outlet::Batch;
-use crate::upload::answer::Outcome;
-use crate::upload::fate::Configured;
 use crate::upload::latency::{self, Latency};
+use crate::upload::outcome::Outcome;
+use crate::upload::outcome::disposition::Configured;
 use crate::upload::proxy::{Posted, Proxy};
 
 /// What goes to disk before a post is written, and a connection made, this long before

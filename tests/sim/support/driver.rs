@@ -1,7 +1,7 @@
 //! The spool at work: ingest's loop and the send loop around the real
 //! [`Intake`], [`Outlet`], [`Commits`] and hand-over rules, with the simulated
 //! [`World`] in place of Kafka's client and of HTTP. It decides by the same
-//! rules ([`handover`], [`History`]) and acts as `ingest/consume.rs` and
+//! rules ([`resume`], [`History`]) and acts as `ingest/run.rs` and
 //! `upload/send.rs` do, error by error.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,8 +9,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use spoolhouse::ingest::commits::Commits;
-use spoolhouse::ingest::handover::{self, Committed, Verdict};
+use spoolhouse::ingest::assignment::resume::{self, Committed, Verdict};
+use spoolhouse::ingest::commit_tracker::Commits;
 use spoolhouse::spool::fault::Fault;
 use spoolhouse::spool::footer::SegmentFooter;
 use spoolhouse::spool::intake::Gap;
@@ -22,9 +22,9 @@ use spoolhouse::spool::segment::{Finished, OpenSegment};
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::time::SystemClock;
-use spoolhouse::upload::answer::{Outcome, Reason, Refusal};
-use spoolhouse::upload::codes;
-use spoolhouse::upload::fate::{Configured, Fate, History};
+use spoolhouse::upload::outcome::disposition::{Configured, Fate, History};
+use spoolhouse::upload::outcome::error_codes;
+use spoolhouse::upload::outcome::{Outcome, Reason, Refusal};
 use uuid::Uuid;
 
 use super::segments::{rows_of, source};
@@ -83,7 +83,7 @@ impl Answer {
             Answer::Refused => Outcome::Refused(Refusal::Data(reason(false))),
             Answer::Unreadable => Outcome::Refused(Refusal::Format(reason(false))),
             Answer::UnknownSetting => Outcome::Refused(Refusal::Operator(Reason {
-                code: Some(codes::UNKNOWN_SETTING),
+                code: Some(error_codes::UNKNOWN_SETTING),
                 ..reason(false)
             })),
         }
@@ -161,7 +161,7 @@ impl Driver {
         for (&partition, &log) in &world.logs {
             let own = self.intake.position(&source(), partition);
             let committed = world.committed.get(&partition);
-            let start = handover::start(own, committed, self.intake.spool_id(), log);
+            let start = resume::start(own, committed, self.intake.spool_id(), log);
             if let Some(lost) = start.lost {
                 self.intake.record_gap(&Gap {
                     time: "2026-01-02T03:04:05Z".to_owned(),
@@ -176,7 +176,7 @@ impl Driver {
         let partitions: Vec<i32> = world.logs.keys().copied().collect();
         self.commits = Commits::new(&world.committed);
         for segment in sealed {
-            match handover::judge(&segment, &source(), &partitions, &world.committed) {
+            match resume::judge(&segment, &source(), &partitions, &world.committed) {
                 Verdict::Ready => self.intake.ready(&segment)?,
                 Verdict::Adopt => self.commits.sealed(segment),
                 Verdict::Wait => {}
@@ -353,14 +353,17 @@ impl Driver {
         let Some(mut post) = self.post.take() else {
             return Ok(());
         };
-        let _ = self.outlet.save_pace(b"{\"sent\": 1}\n");
+        let _ = self.outlet.pace_file().replace(b"{\"sent\": 1}\n");
         let batch = &post.batch;
         let bytes_max = self.world().body_bytes_max;
         let is_too_large = batch.bytes.len() > bytes_max;
         if !is_too_large && matches!(answer, Answer::Stored | Answer::UnknownButStored) {
             self.world().insert(&batch.digest, &batch.bytes);
         }
-        let _ = self.outlet.save_pace(b"{\"sent\": 1, \"answered\": 1}\n");
+        let _ = self
+            .outlet
+            .pace_file()
+            .replace(b"{\"sent\": 1, \"answered\": 1}\n");
         let outcome = match is_too_large {
             true => Outcome::TooLarge,
             false => answer.outcome(),

@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError};
-use super::handover::{self, Committed, Log, Signature};
+use super::resume::{self, Committed, Log, Signature};
+use crate::ingest::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError};
 use crate::spool::Intake;
 use crate::spool::footer::{OffsetRange, Source};
 use crate::spool::intake::Gap;
@@ -40,8 +40,8 @@ pub struct Standing {
 
 impl Standing {
     /// Where the next start reads from, were nothing reset.
-    pub fn start(&self, spool: Uuid) -> handover::Start {
-        handover::start(self.own, self.committed.as_ref(), spool, self.log)
+    pub fn start(&self, spool: Uuid) -> resume::Start {
+        resume::start(self.own, self.committed.as_ref(), spool, self.log)
     }
 
     /// Messages in the log that are not read yet.

@@ -1,53 +1,16 @@
 //! How long a backlog takes to drain: rows per batch as achieved so far, or as a
-//! rehearsal had them, and a batch per slot. And `pace.json`, which carries both over a restart and to
-//! whoever asks. No I/O, no clock.
+//! trial had them, and a batch per slot. No I/O, no clock.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::pacer::Pace;
+use super::slot::pace_file::{Achieved, is_full};
 use crate::spool::packing::BYTES_PER_ROW_FIRST;
-
-/// A batch at least this full tells how many rows a full one takes, in percent.
-const FULL_PERCENT: u64 = 90;
 
 /// How full packing makes a batch of a backlog, as a share of the body limit:
 /// it stops between 97 and 100 percent.
 pub const FILL: f64 = 0.985;
-
-/// What a batch came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Achieved {
-    /// Its rows.
-    pub rows: u64,
-    /// Its size, bytes.
-    pub bytes: u64,
-}
-
-/// Content of `pace.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
-    /// What the pacer has learned.
-    #[serde(flatten)]
-    pub pace: Pace,
-    /// The last batch that was nearly full.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full_batch: Option<Achieved>,
-}
-
-impl Saved {
-    /// Notes a batch, if it says something about full ones.
-    pub fn note(&mut self, batch: Achieved, body_bytes_max: u64) {
-        if is_full(batch, body_bytes_max) {
-            self.full_batch = Some(batch);
-        }
-    }
-}
-
-fn is_full(batch: Achieved, body_bytes_max: u64) -> bool {
-    batch.rows > 0 && batch.bytes * 100 >= body_bytes_max * FULL_PERCENT
-}
 
 /// What waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +86,7 @@ pub fn forecast(
 mod tests {
     use super::*;
 
-    use crate::upload::pacer::{PaceOptions, Pacer};
+    use crate::upload::slot::pacer::{PaceOptions, Pacer};
 
     const MIB: u64 = 1 << 20;
     const SLOT: Duration = Duration::from_millis(62_500);

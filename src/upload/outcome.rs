@@ -4,13 +4,17 @@
 //! it; whatever might have been stored is `Unknown`, never failed. Decides by
 //! status, headers and exception codes; message text is for people. No I/O.
 
+pub mod connect_error;
+pub mod disposition;
+pub mod error_codes;
+
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::codes::{self, Class};
+use error_codes::Class;
 
 /// Characters of a message that are kept for logs and sidecar files.
 const MESSAGE_CHARS_MAX: usize = 500;
@@ -96,7 +100,7 @@ impl fmt::Display for Reason {
             write!(f, "status {status}: ")?;
         }
         if let Some(code) = self.code {
-            let name = codes::lookup(code).map_or("not in our table", |code| code.name);
+            let name = error_codes::lookup(code).map_or("not in our table", |code| code.name);
             write!(f, "code {code} ({name}): ")?;
         }
         f.write_str(&self.message)
@@ -182,7 +186,7 @@ impl Exception {
     }
 
     fn outcome(self, answer: &Answer) -> Outcome {
-        let known = self.code.and_then(codes::lookup);
+        let known = self.code.and_then(error_codes::lookup);
         let reason = Reason {
             status: Some(answer.status),
             code: self.code,
@@ -300,5 +304,4 @@ fn one_line(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "answer_tests.rs"]
 mod tests;

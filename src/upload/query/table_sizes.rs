@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::answer::{Answer, Outcome, classify};
-use super::inquire;
-use super::request::Target;
+use super::server_info;
+use crate::upload::outcome::{Answer, Outcome, classify};
+use crate::upload::request::Target;
 
 /// Rows and bytes on disk of active parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,9 +41,9 @@ pub struct Sizes {
 
 /// The statement for a target.
 pub fn statement(target: &Target) -> String {
-    let database = inquire::text(&target.database);
-    let table = inquire::text(&target.table);
-    let totals = inquire::totals_of(target);
+    let database = server_info::text(&target.database);
+    let table = server_info::text(&target.table);
+    let totals = server_info::totals_of(target);
     let summed = "toString(sum(rows)), toString(sum(bytes_on_disk))";
     [
         "SELECT 'version', version(), '', ''".to_owned(),

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::assignment::positions::{self, Standing};
 use super::broker::BrokerError;
-use super::kafka::{Consumer, Options, topic_settings};
-use super::positions::{self, Standing};
+use super::kafka::{Consumer, Options, topic_config};
 use crate::spool::footer::Source;
 
 /// What was seen.
@@ -42,7 +42,7 @@ pub fn survey(
     let consumer =
         Consumer::inquire(options.clone()).map_err(|error| Trouble::Client(error.to_string()))?;
     let (source, standings) = positions::ask(&consumer, own).map_err(trouble)?;
-    let settings = topic_settings::ask(&options).map_err(|error| error.to_string());
+    let settings = topic_config::ask(&options).map_err(|error| error.to_string());
     Ok(Survey {
         source,
         standings,

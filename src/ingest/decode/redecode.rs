@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::columns::Columns;
 use super::record::{Undecodable, decode};
+use crate::ingest::window::row_builder::Columns;
 use crate::spool::fault::Fault;
 use crate::spool::replay::Decoded;
 use crate::spool::undecodable::Kept;

@@ -9,12 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::assignment::Assignment;
 use super::broker::{Broker, Message};
-use super::take_up::Assignment;
-use crate::pulse::Pulse;
-use crate::time::Clock;
+use crate::heartbeat::Pulse;
+use crate::time::{Clock, epoch_ms};
 
 /// How often the figures are made anew, …
 const EVERY: Duration = Duration::from_secs(1);
@@ -140,7 +140,7 @@ impl Watch {
     pub fn assigned(&mut self, now: SystemTime) {
         self.ages = Ages {
             oldest_ms: self.ages.oldest_ms,
-            assigned_ms: epoch_ms(now),
+            assigned_ms: signed_ms(now),
             last_ms: BTreeMap::new(),
         };
         self.ends.clear();
@@ -199,7 +199,7 @@ impl Watch {
             let behind = behind(&self.ends, &assignment.positions);
             progress.partitions = assignment.positions.len();
             progress.lag = (!behind.is_empty()).then(|| lag(&behind));
-            progress.unsealed = self.ages.unsealed(&behind, epoch_ms(clock.wall()));
+            progress.unsealed = self.ages.unsealed(&behind, signed_ms(clock.wall()));
             progress.retention = self.retention;
         }
         if let Some(lag) = progress.lag {
@@ -302,9 +302,9 @@ impl Ages {
     }
 }
 
-fn epoch_ms(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// Kafka's timestamps are signed.
+fn signed_ms(time: SystemTime) -> i64 {
+    i64::try_from(epoch_ms(time)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::answer::{Answer, Outcome, classify};
-use super::request::Target;
-use super::settings::Settings;
+use crate::upload::outcome::{Answer, Outcome, classify};
+use crate::upload::request::Target;
+use crate::upload::settings::Settings;
 
 /// The setting of a plain MergeTree table that makes it remember tokens.
 const WINDOW: &str = "non_replicated_deduplication_window";

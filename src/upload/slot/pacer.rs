@@ -7,14 +7,13 @@
 //! (`interval.rs`). No clock of its own: times are passed in, and all it knows is
 //! [`Pace`], which the caller stores.
 
-mod interval;
-
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Outcome, Refusal};
-use interval::Interval;
+use super::interval::Interval;
+use crate::time::epoch_ms;
+use crate::upload::outcome::{Outcome, Refusal};
 
 /// Wait between two attempts at a slot of which nothing is known, in milliseconds.
 const POLL_MS: u64 = 500;
@@ -363,15 +362,9 @@ impl Pacer {
     }
 }
 
-/// Milliseconds since 1970.
-pub(super) fn epoch_ms(time: SystemTime) -> u64 {
-    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-#[path = "pacer_tests.rs"]
 mod tests;

@@ -10,7 +10,7 @@ use arrow_array::builder::{
     Int32Builder, Int64Builder, StringBuilder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
 
-use super::record::Record;
+use crate::ingest::decode::record::Record;
 use crate::spool::schema;
 
 /// Bytes of a row in the columns of fixed width: four of 8, three of 4, one of 2.
@@ -143,7 +143,7 @@ mod tests {
     use arrow_array::types::{Int64Type, UInt32Type};
 
     use super::*;
-    use crate::ingest::anonymize::mask;
+    use crate::ingest::decode::anonymize::mask;
 
     fn record(url: &str) -> Record<'_> {
         Record {

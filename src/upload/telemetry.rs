@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::latency::Latency;
-use crate::pulse::Pulse;
+use crate::heartbeat::Pulse;
 
 /// The outcome of a batch that ClickHouse has.
 pub(super) const STORED: &str = "stored";

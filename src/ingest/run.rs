@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::assignment::topic_identity::IdentityWatch;
+use super::assignment::{Assignment, start_anew, take_up};
+use super::backpressure::Headroom;
 use super::broker::{Broker, Event, FatalError, Message, Polled};
-use super::commits::Commits;
-use super::complaint::Complaint;
-use super::headroom::Headroom;
-use super::identity::IdentityWatch;
-use super::progress::{Held, View, Watch};
-use super::record::Undecodable;
+use super::commit_tracker::Commits;
+use super::decode::record::Undecodable;
+use super::retry_log::Complaint;
 use super::seal::Sealer;
-use super::take_up::{Assignment, start_anew, take_up};
+use super::telemetry::{Held, View, Watch};
 use super::window::Window;
 use crate::failpoint;
 use crate::spool::Intake;

@@ -1,12 +1,11 @@
-//! What the pacer makes of each outcome; `pacer/proxy_tests.rs` has it learn from a
+//! What the pacer makes of each outcome; `tests/proxy.rs` has it learn from a
 //! proxy.
 
-#[path = "pacer/proxy_tests.rs"]
-mod proxy_tests;
+mod proxy;
 
 use super::*;
-use crate::upload::answer::Reason;
-use proxy_tests::{Proxy, drive};
+use crate::upload::outcome::Reason;
+use proxy::{Proxy, drive};
 
 const MIB: u64 = 1_048_576;
 

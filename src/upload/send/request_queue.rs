@@ -12,12 +12,12 @@ use std::time::SystemTime;
 use url::Url;
 use uuid::Uuid;
 
-use super::answer::{Outcome, Refusal};
-use super::pacer::epoch_ms;
 use crate::spool::Outlet;
 use crate::spool::inbox::{Answer, FORMAT, Request, State};
 use crate::spool::outlet::Batch;
 use crate::spool::outlet::by_hand::{Declined, Leave, Wanted};
+use crate::time::epoch_ms;
+use crate::upload::outcome::{Outcome, Refusal};
 
 /// A request that is open.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::broker::BrokerError;
+use crate::ingest::broker::BrokerError;
 use crate::spool::footer::Source;
 
 /// How often the id is asked for, and how often after no answer.

@@ -5,12 +5,12 @@
 //! Invariant: a batch that an attempt may have stored never changes its bytes,
 //! its token or its settings. It goes again as it is, or to `doubtful/`.
 
-use super::answer::{Outcome, Reason, Refusal};
-use super::codes;
-use super::settings::Settings;
+use super::error_codes;
+use super::{Outcome, Reason, Refusal};
 use crate::spool::batch::recipe::Encoding;
 use crate::spool::fault::Fault;
 use crate::spool::footer::BatchFooter;
+use crate::upload::settings::Settings;
 
 /// What happened to a batch so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl History {
             // Under other settings it could be stored twice, under these never.
             Refusal::Operator(reason)
                 if was_unknown
-                    && reason.code == Some(codes::UNKNOWN_SETTING)
+                    && reason.code == Some(error_codes::UNKNOWN_SETTING)
                     && batch.settings != *now.settings =>
             {
                 Fate::Doubt(Fault::SettingAfterUnknown)
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_change_of_the_configuration_after_an_unknown_fate_is_for_a_person() {
-        let unknown_setting = operator(codes::UNKNOWN_SETTING);
+        let unknown_setting = operator(error_codes::UNKNOWN_SETTING);
         let seen = fates(Now::OtherSettings, &[unknown(), unknown_setting.clone()]);
         assert_eq!(seen[1], Fate::Doubt(Fault::SettingAfterUnknown));
         let seen = fates(Now::OtherEncoding, &[unknown(), unreadable()]);

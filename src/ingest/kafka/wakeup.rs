@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_queue_io_event_enable;
 
-use super::queue::Handle;
+use super::queue_handle::Handle;
 
 /// Rung by librdkafka whenever an empty queue gets something.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::handover::{Committed, Signature};
+use super::assignment::resume::{Committed, Signature};
 use crate::spool::footer::SegmentFooter;
 
 /// The commits of one assignment.

@@ -12,11 +12,11 @@ use crate::spool::inbox::{Answer, State};
 use crate::spool::outlet::Batch;
 use crate::spool::outlet::by_hand::Brought;
 use crate::time::epoch_ms;
-use crate::upload::answer::Outcome;
-use crate::upload::desk::Served;
-use crate::upload::pacer::{PaceOptions, Pacer};
+use crate::upload::outcome::Outcome;
 use crate::upload::proxy::Proxy;
 use crate::upload::request::{self, Target};
+use crate::upload::send::request_queue::Served;
+use crate::upload::slot::pacer::{PaceOptions, Pacer};
 
 /// How often `inbox/` is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -1,22 +1,26 @@
-//! Takes partitions up: asks Kafka what it has, lets [`handover`] decide, writes
+//! Takes partitions up: asks Kafka what it has, lets [`resume`] decide, writes
 //! the decision down and only then starts to read.
 //!
 //! Called again whenever the ground has moved: after a rebalance, after a
 //! position fell out of its log, after the topic was created anew. Kafka may take
 //! its time for every answer, so each one counts as a sign of life.
 
+pub mod positions;
+pub mod resume;
+pub mod topic_identity;
+
 use std::collections::BTreeMap;
 use std::io;
 
 use super::broker::{ASK_TIMEOUT, Broker, BrokerError};
-use super::commits::Commits;
-use super::handover::{self, Log, Start, Verdict};
-use crate::pulse::Pulse;
+use super::commit_tracker::Commits;
+use crate::heartbeat::Pulse;
 use crate::spool::Intake;
 use crate::spool::fault::Fault;
 use crate::spool::footer::Source;
 use crate::spool::intake::Gap;
 use crate::time::Clock;
+use resume::{Log, Start, Verdict};
 
 /// Our partitions of one topic.
 #[derive(Debug)]
@@ -65,13 +69,13 @@ pub fn take_up(
         let log = broker.log(partition)?;
         pulse.beat(clock.now());
         let own = intake.position(&source, partition);
-        let start = handover::start(own, committed.get(&partition), intake.spool_id(), log);
+        let start = resume::start(own, committed.get(&partition), intake.spool_id(), log);
         note(intake, &source, partition, start, log, clock)?;
         positions.insert(partition, start.offset);
     }
     let mut commits = Commits::new(&committed);
     for segment in sealed {
-        match handover::judge(&segment, &source, partitions, &committed) {
+        match resume::judge(&segment, &source, partitions, &committed) {
             Verdict::Ready => intake.ready(&segment)?,
             Verdict::Adopt => commits.sealed(segment),
             Verdict::Wait => {}
@@ -100,7 +104,7 @@ pub fn start_anew(
     for (&partition, &position) in &assignment.positions {
         let log = broker.log(partition)?;
         pulse.beat(clock.now());
-        let start = handover::start(Some(position), None, intake.spool_id(), log);
+        let start = resume::start(Some(position), None, intake.spool_id(), log);
         note(intake, &assignment.source, partition, start, log, clock)?;
         positions.insert(partition, start.offset);
     }
