@@ -4,7 +4,6 @@
 //! [`ingest`], [`upload`] and [`observe`], which know nothing of each other and
 //! meet only in [`spool`]: ingest writes segments into it, upload takes batches
 //! out of it. The spool knows neither Kafka's client nor HTTP.
-#![warn(missing_docs)]
 
 pub mod blocking;
 pub mod cli;
@@ -12,10 +11,10 @@ pub mod commands;
 pub mod config;
 pub mod estimate;
 pub mod failpoint;
+pub mod heartbeat;
 pub mod ingest;
 pub mod observe;
 pub mod preflight;
-pub mod pulse;
 pub mod spool;
 mod text;
 pub mod time;
@@ -23,7 +22,15 @@ pub mod traffic;
 pub mod upload;
 
 /// Readers and builders of the wire contract, generated from `schema/http_log.capnp`.
-#[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications)]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    missing_docs,
+    unused_qualifications,
+    unsafe_code,
+    reason = "generated"
+)]
 pub mod http_log_capnp {
     include!(concat!(env!("OUT_DIR"), "/http_log_capnp.rs"));
 }

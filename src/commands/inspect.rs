@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use crate::ingest::anonymize::mask;
+use crate::ingest::decode::anonymize::mask;
 use crate::spool::inspect::{self, Inspection, Options};
 use crate::text::plural;
 

@@ -8,7 +8,7 @@ use super::ConfigFile;
 use super::terminal::progress_bar;
 use super::wiring::open_spool;
 use crate::config::Loaded;
-use crate::ingest::redecode::{Counts, count, redecode};
+use crate::ingest::decode::redecode::{Counts, count, redecode};
 use crate::spool::disk::LocalDisk;
 use crate::spool::glance;
 use crate::spool::layout::Layout;

@@ -27,7 +27,7 @@ use super::wiring::{
 use crate::config::Loaded;
 use crate::failpoint;
 use crate::ingest::kafka::Consumer;
-use crate::ingest::{consume, progress};
+use crate::ingest::{run, telemetry};
 use crate::observe;
 use crate::observe::board::Board;
 use crate::spool::{Intake, Outlet};
@@ -103,10 +103,10 @@ async fn daemon(loaded: &Loaded) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let sending = upload_options(config);
-    let reading = progress::View::default();
+    let reading = telemetry::View::default();
     let board = Board::new(vec![
-        ("ingest", reading.pulse.clone()),
-        ("upload", sending.view.pulse.clone()),
+        ("ingest", reading.heartbeat.clone()),
+        ("upload", sending.view.heartbeat.clone()),
     ]);
     let watched = Watched {
         config: config.clone(),
@@ -126,7 +126,7 @@ async fn daemon(loaded: &Loaded) -> anyhow::Result<()> {
     ));
     let intake = Intake::with_limits(spool.clone(), undecodable_limits(config));
     tokio::spawn(tidy_undecodable(intake.clone(), stop.clone()));
-    let options = consume::Options {
+    let options = run::Options {
         headroom: headroom(config),
         view: reading,
     };
@@ -135,7 +135,7 @@ async fn daemon(loaded: &Loaded) -> anyhow::Result<()> {
         let stop = stop.clone();
         move || {
             let consumer = Consumer::subscribe(kafka)?;
-            consume::run(options, &consumer, intake, Arc::new(SystemClock), &stop)
+            run::run(options, &consumer, intake, Arc::new(SystemClock), &stop)
         }
     });
     publish_status::tell_manager(&[NotifyState::Ready]);

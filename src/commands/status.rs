@@ -20,8 +20,9 @@ use crate::observe::running::Running;
 use crate::observe::status::Spool;
 use crate::spool::glance::{self, Sight};
 use crate::spool::layout::{Layout, Room};
-use crate::upload::forecast::{Achieved, Basis};
-use crate::upload::view;
+use crate::upload::drain_estimate::Basis;
+use crate::upload::slot::pace_file::Achieved;
+use crate::upload::telemetry;
 
 pub(super) use report::{of_files, slot};
 
@@ -119,7 +120,7 @@ impl Report {
     ) -> io::Result<Self> {
         let owner = glance::owner(layout)?;
         let status = report::of_files(config, layout, sights, owner, trial)?;
-        let running = Running::ask(config.observe.listen, &status, view::ATTEMPTS_MAX);
+        let running = Running::ask(config.observe.listen, &status, telemetry::ATTEMPTS_MAX);
         Ok(Self { status, running })
     }
 }

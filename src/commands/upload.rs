@@ -26,7 +26,7 @@ use crate::spool::opening::OpenError;
 use crate::spool::{Outlet, glance};
 use crate::text::plural;
 use crate::time::epoch_ms;
-use crate::upload::{desk, send};
+use crate::upload::send::{self, request_queue};
 use find_file::{Place, Subject};
 use wait::{Ended, Waiter};
 
@@ -104,7 +104,7 @@ pub struct Args {
 /// was not stored.
 pub fn run(args: Args) -> Result<()> {
     let loaded = args.config.load()?;
-    let to = args.to.as_deref().map(desk::target).transpose();
+    let to = args.to.as_deref().map(request_queue::target).transpose();
     let to = to.map_err(|declined| Misuse(format!("--to {declined}")))?;
     let layout = Layout::new(&loaded.config.spool.dir);
     let subjects: Vec<Subject> = args

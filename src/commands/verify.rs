@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::terminal::progress_bar;
 use super::{ConfigFile, Misuse};
-use crate::ingest::anonymize::mask;
+use crate::ingest::decode::anonymize::mask;
 use crate::spool::disk::LocalDisk;
 use crate::spool::layout::{Layout, Room};
 use crate::spool::verify::{self, FileReport, Kind, Note, Options, Report};

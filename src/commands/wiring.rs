@@ -4,13 +4,14 @@
 use uuid::Uuid;
 
 use crate::config::{Config, Loaded};
-use crate::ingest::headroom::Headroom;
+use crate::ingest::backpressure::Headroom;
 use crate::ingest::{kafka, window};
 use crate::spool::Spool;
 use crate::spool::effort::Effort;
 use crate::spool::undecodable::limits::Limits;
+use crate::upload::slot::pacer;
 use crate::upload::transport::{Transport, TransportError, TransportOptions};
-use crate::upload::{pacer, request, send, settings, view};
+use crate::upload::{request, send, settings, telemetry};
 
 /// Undecodable messages may take one part in so many of the spool's budget.
 const UNDECODABLE_SHARE: u64 = 4;
@@ -88,7 +89,7 @@ pub(super) fn upload_options(config: &Config) -> send::Options {
             body_bytes_max: upload.max_body,
         },
         data_attempts_max: upload.data_retries,
-        view: view::View::default(),
+        view: telemetry::View::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::sample::Sample;
 use crate::ingest::window::Limits;
 use crate::traffic::Profile;
-use crate::upload::forecast;
+use crate::upload::drain_estimate;
 
 /// Between two requests that a stock nginx admits at `rate=1r/m`, seconds: it
 /// rounds 1000 / 60 down to 16 thousandths a second.
@@ -65,7 +65,7 @@ pub(crate) struct Proxy {
 /// The proxy at `rate` messages a second on average, and `peak` times that in the
 /// busiest hour.
 pub(crate) fn proxy(profile: Profile, rate: f64, peak: f64) -> Proxy {
-    let rows_per_slot = (BODY_BYTES * forecast::FILL / batch_bytes_per_row(profile)).floor();
+    let rows_per_slot = (BODY_BYTES * drain_estimate::FILL / batch_bytes_per_row(profile)).floor();
     let capacity_per_s = rows_per_slot / SLOT_S;
     let share = rate / capacity_per_s;
     let whole = |share: f64| share.ceil().max(1.0);

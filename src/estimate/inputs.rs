@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::part::Part;
 use crate::traffic::{Profile, Shape};
-use crate::upload::sizes::{Sizes, Stored};
+use crate::upload::query::table_sizes::{Sizes, Stored};
 
 /// What an estimate is asked for.
 #[derive(Clone, Debug)]

@@ -215,7 +215,7 @@ fn assumptions(profile: Profile, shape: &Shape, live: Option<&Live>) -> Vec<Assu
         format!(
             "a batch of {} bytes, {:.1} % full, {} bytes per row",
             flow::BODY_BYTES,
-            crate::upload::forecast::FILL * 100.0,
+            crate::upload::drain_estimate::FILL * 100.0,
             flow::batch_bytes_per_row(profile)
         ),
         "client_max_body_size of a stock nginx; ops/bench payload at 200 messages a second",

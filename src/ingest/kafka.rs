@@ -5,14 +5,20 @@
 //! when the caller answers it, not in a callback. What happened meanwhile is
 //! handed over as [`Event`]s. To the loop it is a [`Broker`].
 
+#![allow(
+    unsafe_code,
+    reason = "the bindings lack what exactly-once needs; each call says why it is sound"
+)]
+
 pub mod pinned;
 pub mod retention;
+pub mod topic_config;
 pub mod topic_id;
-pub mod topic_settings;
 
-mod bell;
 mod context;
 mod queue;
+mod queue_handle;
+mod wakeup;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -36,8 +42,8 @@ use context::{Context, code_of};
 use pinned::{PINNED, Pinned};
 use queue::{Message, Queue};
 
+use super::assignment::resume::{Committed, Log, Signature};
 use super::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError, Polled};
-use super::handover::{Committed, Log, Signature};
 use crate::spool::footer::Source;
 
 /// How to reach Kafka.

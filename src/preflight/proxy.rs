@@ -2,8 +2,8 @@
 //! one request as large as a batch may be, so that the proxy's body limit shows, too.
 
 use super::Subject;
-use crate::upload::inquire::{self, Server};
 use crate::upload::query;
+use crate::upload::query::server_info::{self, Server};
 use crate::upload::settings::Settings;
 
 /// What was seen.
@@ -17,9 +17,9 @@ pub(super) fn ask(
 ) -> Seen {
     let options = &subject.upload;
     let question = query::Question {
-        statement: inquire::statement(&options.target, &wanted(options.settings.clone())),
+        statement: server_info::statement(&options.target, &wanted(options.settings.clone())),
         bytes: options.pace.body_bytes_max,
-        read: inquire::read,
+        read: server_info::read,
         at_slot: true,
         elsewhere: None,
     };

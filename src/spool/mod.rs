@@ -42,6 +42,7 @@ pub mod replay;
 pub mod schema;
 pub mod segment;
 pub mod state;
+pub mod state_file;
 pub mod undecodable;
 pub mod verify;
 

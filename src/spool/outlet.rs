@@ -24,6 +24,7 @@ use super::fault::Fault;
 use super::footer::BatchFooter;
 use super::layout::{Name, Room, error_sidecar};
 use super::packing::{self, Fit};
+use super::state_file::StateFile;
 use super::{Spool, batch, digest, read, schema};
 use crate::failpoint;
 
@@ -346,24 +347,9 @@ impl Outlet {
         self.stored(batch)
     }
 
-    /// What the upload has learned about the proxy, as it was saved.
-    ///
-    /// # Errors
-    /// The disk's; a file that isn't there is none.
-    pub fn load_pace(&self) -> io::Result<Option<Bytes>> {
-        match self.spool.disk().read(&self.spool.layout().pace()) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Saves what the upload has learned about the proxy.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn save_pace(&self, bytes: &[u8]) -> io::Result<()> {
-        disk::replace(self.spool.disk(), &self.spool.layout().pace(), bytes)
+    /// The file for what the upload has learned about the proxy.
+    pub fn pace_file(&self) -> StateFile {
+        StateFile::new(self.spool.inner.disk.clone(), self.spool.layout().pace())
     }
 
     fn names(&self, room: Room) -> io::Result<Vec<Name>> {

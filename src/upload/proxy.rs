@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use url::Url;
 
-use super::answer::{Answer, Outcome, classify};
+use super::outcome::{Answer, Outcome, classify};
 use super::request::Request;
 use super::transport::TransportError;
 

@@ -5,14 +5,22 @@
 //! nobody else is: this process owns the spool meanwhile. It speaks of one proxy:
 //! what is asked of another is not noted there.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "asks for a command, at a terminal: by the system's clocks"
+)]
+
+pub mod server_info;
+pub mod table_sizes;
+
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::answer::{Answer, Outcome, Reason};
-use super::forecast::Saved;
-use super::pacer::Pacer;
+use super::outcome::{Answer, Outcome, Reason};
+use super::send;
+use super::slot::pace_file::{self, Saved};
+use super::slot::pacer::Pacer;
 use super::transport::{Transport, TransportError};
-use super::{inquire, pace_file, send};
 use crate::spool::disk::lock::OwnerLock;
 use crate::spool::layout::Layout;
 
@@ -78,7 +86,7 @@ pub fn ask<T>(
         Some(why) => (None, Err(why.to_owned())),
         None => own(layout, owner),
     };
-    let saved = pace_file::read(layout);
+    let saved = pace_file::load(&pace_file::local(layout));
     let (pace, full_batch) =
         saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
     let bytes = question.bytes.min(BODY_BYTES_MAX);
@@ -94,7 +102,7 @@ pub fn ask<T>(
         },
         save: &|pacer: &Pacer| {
             let pace = pacer.pace().clone();
-            pace_file::write(layout, &Saved { pace, full_batch })
+            pace_file::save(&pace_file::local(layout), &Saved { pace, full_batch })
         },
         question,
         waiting,
@@ -177,7 +185,7 @@ impl<T> Asker<'_, T> {
         // The server would refuse to look at a statement as long as this one.
         let blanks = format!("max_query_size={}", self.seen.bytes.max(bytesize::MIB) + 1);
         url.set_query(Some(&blanks));
-        let body = inquire::body(&self.question.statement, self.seen.bytes);
+        let body = server_info::body(&self.question.statement, self.seen.bytes);
         let answer = transport.ask(url, body).await;
         self.seen.answer = answer.and_then(|answer| (self.question.read)(&answer));
         let outcome = match &self.seen.answer {

@@ -2,14 +2,19 @@
 //! client.
 //!
 //! Every post has a connection of its own (nginx drops kept ones after 75 s,
-//! and a slot comes only every 62.5 s), ready when the slot opens (`gate.rs`), and
+//! and a slot comes only every 62.5 s), ready when the slot opens (`preconnect.rs`), and
 //! a `Content-Length` (nginx can then refuse a body that is too large before it
 //! counts the request). Nothing is
 //! retried, redirected or sent through a proxy from the environment: one call
 //! is one attempt. Secrets are read from their file at each post, so that a
 //! corrected file heals without a restart, and are never logged.
 
-mod gate;
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the real network keeps real time"
+)]
+
+mod preconnect;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -21,11 +26,11 @@ use reqwest::{Certificate, Client, RequestBuilder, redirect, retry};
 use serde::Deserialize;
 use url::Url;
 
-use super::answer::{Answer, Outcome, Reason, Refusal};
-use super::connection;
+use super::outcome::connect_error;
+use super::outcome::{Answer, Outcome, Reason, Refusal};
 use super::proxy::{Posted, Proxy};
 use super::request::Request;
-use gate::Gate;
+use preconnect::Preconnect;
 
 /// Bytes of an answer's body that are kept; an insert's should be empty.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -113,7 +118,7 @@ pub fn certificates(file: &Path) -> Result<Vec<Certificate>, TransportError> {
 pub struct Transport {
     client: Client,
     options: TransportOptions,
-    gate: Gate,
+    gate: Preconnect,
 }
 
 impl Transport {
@@ -125,7 +130,7 @@ impl Transport {
     pub fn new(options: TransportOptions, tls: bool) -> Result<Self, TransportError> {
         // Fails when one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let gate = Gate::default();
+        let gate = Preconnect::default();
         let mut builder = Client::builder()
             .connector_layer(gate.clone())
             .user_agent(concat!("spoolhouse/", env!("CARGO_PKG_VERSION")))
@@ -164,7 +169,7 @@ impl Transport {
             Ok(response) => Ok(read(response).await),
             // Name resolution, connection, TLS: not a byte of the request left.
             Err(error) if error.is_connect() || error.is_builder() => {
-                Err(match connection::remedy(&error) {
+                Err(match connect_error::remedy(&error) {
                     Some(remedy) => refused_here(format!("{remedy} ({})", chain(error))),
                     None => Outcome::NotSent(Reason::without_answer(false, chain(error))),
                 })

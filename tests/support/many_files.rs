@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use arrow_array::RecordBatch;
-use spoolhouse::ingest::columns::Columns;
-use spoolhouse::ingest::record::decode;
+use spoolhouse::ingest::decode::record::decode;
+use spoolhouse::ingest::window::row_builder::Columns;
 use spoolhouse::spool::batch::recipe::{Encoding, Recipe, Strength};
 use spoolhouse::spool::footer::{BatchFooter, Cover, OffsetRange, Source};
 use spoolhouse::spool::layout::{Layout, Name, Room};

@@ -9,9 +9,9 @@ use crate::config;
 use crate::estimate::inputs::Live;
 use crate::spool::glance;
 use crate::spool::layout::Layout;
-use crate::upload::answer::{Outcome, Refusal};
+use crate::upload::outcome::{Outcome, Refusal};
 use crate::upload::query;
-use crate::upload::sizes;
+use crate::upload::query::table_sizes;
 
 /// Asks the server at `url`, with the rest of the configuration: at the slot of the
 /// proxy, or at once if `direct`.
@@ -31,9 +31,9 @@ pub(super) fn ask(url: &str, direct: bool, config: &ConfigFile) -> Result<Live> 
     };
     let options = wiring::upload_options(&loaded.config);
     let question = query::Question {
-        statement: sizes::statement(&options.target),
+        statement: table_sizes::statement(&options.target),
         bytes: 0,
-        read: sizes::read,
+        read: table_sizes::read,
         at_slot: !direct,
         elsewhere,
     };

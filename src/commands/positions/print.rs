@@ -7,8 +7,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Answer;
-use crate::ingest::handover::Committed;
-use crate::ingest::positions::{Reset, Standing};
+use crate::ingest::assignment::positions::{Reset, Standing};
+use crate::ingest::assignment::resume::Committed;
 use crate::text::plural;
 
 /// One partition, as `--json` prints it.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::status;
 use crate::config::Config;
-use crate::ingest::progress::{self, Progress};
+use crate::ingest::telemetry::{self, Progress};
 use crate::observe::board::Board;
 use crate::observe::history::Sample;
 use crate::observe::status::{Attempt, Document, Latency, Live, Spool};
@@ -20,7 +20,7 @@ use crate::spool::census::{self, Census};
 use crate::spool::glance::Sight;
 use crate::spool::layout::{Layout, Room};
 use crate::time::epoch_ms;
-use crate::upload::view::{self, Seen};
+use crate::upload::telemetry::{Attempt as Request, Seen, View as UploadView};
 
 /// How often the board is made anew.
 const EVERY: Duration = Duration::from_secs(1);
@@ -36,8 +36,8 @@ const RATE_SECONDS: usize = 10;
 pub(super) struct Watched {
     pub config: Config,
     pub started: SystemTime,
-    pub reading: progress::View,
-    pub sending: view::View,
+    pub reading: telemetry::View,
+    pub sending: UploadView,
     pub board: Board,
 }
 
@@ -131,8 +131,8 @@ fn live(
     }
 }
 
-fn attempt(seen: &view::Attempt) -> Attempt {
-    let view::Attempt {
+fn attempt(seen: &Request) -> Attempt {
+    let Request {
         at_ms,
         outcome,
         batch,

@@ -13,9 +13,9 @@ use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::glance::{self, Sight};
 use crate::spool::layout::{Layout, Room};
 use crate::spool::rehearsal::{self, Rehearsed};
-use crate::upload::forecast::{Achieved, Backlog, Basis, Forecast, Saved, forecast};
-use crate::upload::pace_file;
-use crate::upload::pacer::Pacer;
+use crate::upload::drain_estimate::{Backlog, Basis, Forecast, forecast};
+use crate::upload::slot::pace_file::{self, Achieved, Saved};
+use crate::upload::slot::pacer::Pacer;
 
 /// Files that need a person are named up to so many.
 const CONCERNS_MAX: usize = 100;
@@ -36,7 +36,7 @@ pub(in crate::commands) struct Slot {
 /// When the next slot is, by what the upload has learned so far; by the
 /// configuration alone if it has learned nothing.
 pub(in crate::commands) fn slot(config: &Config, layout: &Layout) -> Slot {
-    expected(config, pace_file::read(layout))
+    expected(config, pace_file::load(&pace_file::local(layout)))
 }
 
 fn expected(config: &Config, saved: Option<Saved>) -> Slot {
@@ -63,7 +63,7 @@ pub(in crate::commands) fn of_files(
     owner: Option<u32>,
     trial: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
 ) -> io::Result<Spool> {
-    let saved = pace_file::read(layout);
+    let saved = pace_file::load(&pace_file::local(layout));
     let refusal = saved.as_ref().and_then(|saved| saved.pace.refusal());
     let refusal = refusal.map(str::to_owned);
     let slot = expected(config, saved);

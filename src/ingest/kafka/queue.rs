@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use rdkafka::bindings::{
     rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_message_t,
-    rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward,
-    rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition, rd_kafka_queue_new,
-    rd_kafka_queue_t, rd_kafka_timestamp_type_t,
+    rd_kafka_message_timestamp, rd_kafka_queue_forward, rd_kafka_queue_get_consumer,
+    rd_kafka_queue_get_partition, rd_kafka_queue_new, rd_kafka_timestamp_type_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::bell::Bell;
+use super::queue_handle::Handle;
+use super::wakeup::Wakeup;
 use crate::ingest::broker;
 
 /// Messages that are taken out at once.
@@ -77,27 +77,10 @@ impl Drop for Message {
     }
 }
 
-/// A queue of librdkafka: our own, or a partition's.
-#[derive(Debug)]
-pub(super) struct Handle(NonNull<rd_kafka_queue_t>);
-
-impl Handle {
-    pub(super) fn raw(&self) -> *mut rd_kafka_queue_t {
-        self.0.as_ptr()
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // SAFETY: our reference, given back once; the client is still alive.
-        unsafe { rd_kafka_queue_destroy(self.0.as_ptr()) }
-    }
-}
-
 /// Where the messages of all our partitions arrive.
 #[derive(Debug)]
 pub(super) struct Queue {
-    bell: Bell,
+    wakeup: Wakeup,
     own: Rc<Handle>,
     partitions: RefCell<Vec<Handle>>,
 }
@@ -116,7 +99,7 @@ impl Queue {
         };
         let own = Rc::new(Handle(own));
         Ok(Self {
-            bell: Bell::new([own.clone(), Rc::new(Handle(consumers))])?,
+            wakeup: Wakeup::new([own.clone(), Rc::new(Handle(consumers))])?,
             own,
             partitions: RefCell::default(),
         })
@@ -162,7 +145,7 @@ impl Queue {
         if !batch.is_empty() || timeout.is_zero() {
             return batch;
         }
-        self.bell.wait(timeout);
+        self.wakeup.wait(timeout);
         self.batch()
     }
 

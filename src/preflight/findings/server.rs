@@ -3,8 +3,8 @@
 use super::{Finding, duration, key, size};
 use crate::config::Loaded;
 use crate::preflight::proxy::Seen;
-use crate::upload::answer::{Outcome, Reason, Refusal};
-use crate::upload::inquire::{Server, Table};
+use crate::upload::outcome::{Outcome, Reason, Refusal};
+use crate::upload::query::server_info::{Server, Table};
 use crate::upload::settings::{self, PINNED};
 
 const ABOUT: &str = "proxy";

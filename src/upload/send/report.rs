@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Post;
 use crate::spool::outlet::Rejection;
 use crate::time::epoch_ms;
-use crate::upload::answer::{Outcome, Reason, Refusal};
-use crate::upload::codes;
 use crate::upload::latency::Latency;
-use crate::upload::pacer::Pacer;
+use crate::upload::outcome::error_codes;
+use crate::upload::outcome::{Outcome, Reason, Refusal};
 use crate::upload::settings;
-use crate::upload::view::{Attempt, STORED, View};
+use crate::upload::slot::pacer::Pacer;
+use crate::upload::telemetry::{Attempt, STORED, View};
 
 /// What is written beside a batch that is rejected now.
 pub(super) fn rejection<P>(reason: &Reason, post: &Post<P>, now: SystemTime) -> Rejection {
@@ -103,7 +103,7 @@ pub(super) fn attempt<P>(
             "unknown"
         }
         Outcome::Refused(Refusal::Operator(reason)) => {
-            if reason.code == Some(codes::UNKNOWN_SETTING) {
+            if reason.code == Some(error_codes::UNKNOWN_SETTING) {
                 let advice = settings::advice(&reason.message, &post.batch.footer.settings);
                 tracing::error!(batch, "{advice}");
             }

@@ -1,0 +1,11 @@
+//! Is it true what is written down? The README and the help texts, the files under `ops/`
+//! that others install, the schema in its three places, and which module may import which.
+//! Nothing runs but the binary's help and the validators of others.
+
+mod alerts;
+mod help_texts;
+mod import_fences;
+mod installed_files;
+mod readme;
+mod schema_agreement;
+mod support;
