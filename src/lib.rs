@@ -5,6 +5,14 @@
 //! meet only in [`spool`]: ingest writes segments into it, upload takes batches
 //! out of it. The spool knows neither Kafka's client nor HTTP.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests live by the system's clocks and files"
+    )
+)]
+
 pub mod blocking;
 pub mod cli;
 pub mod commands;
