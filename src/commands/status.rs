@@ -18,8 +18,8 @@ use super::{ConfigFile, Misuse};
 use crate::config::Config;
 use crate::observe::running::Running;
 use crate::observe::status::Spool;
-use crate::spool::glance::{self, Sight};
 use crate::spool::layout::{Layout, Room};
+use crate::spool::read_only::snapshot::{self, Sight};
 use crate::upload::drain_estimate::Basis;
 use crate::upload::slot::pace_file::Achieved;
 use crate::upload::telemetry;
@@ -102,7 +102,7 @@ struct Report {
 
 fn look(config: &Config, layout: &Layout) -> io::Result<Report> {
     let bar = progress_bar::bar(0, "{bar:30} {pos} of {len} files, {eta} left");
-    let sights = glance::rooms(layout, &mut |seen, total| {
+    let sights = snapshot::rooms(layout, &mut |seen, total| {
         bar.set_length(total);
         bar.set_position(seen);
     })?;
@@ -118,7 +118,7 @@ impl Report {
         sights: &BTreeMap<Room, Sight>,
         trial: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
     ) -> io::Result<Self> {
-        let owner = glance::owner(layout)?;
+        let owner = snapshot::owner(layout)?;
         let status = report::of_files(config, layout, sights, owner, trial)?;
         let running = Running::ask(config.observe.listen, &status, telemetry::ATTEMPTS_MAX);
         Ok(Self { status, running })

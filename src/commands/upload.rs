@@ -18,12 +18,13 @@ use uuid::Uuid;
 use super::wiring::{self, open_spool};
 use super::{ConfigFile, Misuse, status};
 use crate::config::Loaded;
+use crate::spool::Outlet;
 use crate::spool::disk::lock::LockError;
 use crate::spool::disk::{Disk, LocalDisk, parent};
 use crate::spool::inbox::{self, Request, State};
 use crate::spool::layout::Layout;
-use crate::spool::opening::OpenError;
-use crate::spool::{Outlet, glance};
+use crate::spool::read_only::snapshot;
+use crate::spool::start::open::OpenError;
 use crate::text::plural;
 use crate::time::epoch_ms;
 use crate::upload::send::{self, request_queue};
@@ -271,7 +272,7 @@ fn dry_run(
     for subject in subjects {
         println!("{}", subject.plan(loaded, layout, to, args.keep)?);
     }
-    match glance::owner(layout)? {
+    match snapshot::owner(layout)? {
         Some(pid) => println!("the process that owns the spool (pid {pid}) would be asked"),
         None => println!("nobody owns the spool: this process would"),
     }

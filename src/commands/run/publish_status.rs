@@ -16,9 +16,9 @@ use crate::ingest::telemetry::{self, Progress};
 use crate::observe::board::Board;
 use crate::observe::history::Sample;
 use crate::observe::status::{Attempt, Document, Latency, Live, Spool};
-use crate::spool::census::{self, Census};
-use crate::spool::glance::Sight;
 use crate::spool::layout::{Layout, Room};
+use crate::spool::read_only::directory_stats::{self, Census};
+use crate::spool::read_only::snapshot::Sight;
 use crate::time::epoch_ms;
 use crate::upload::telemetry::{Attempt as Request, Seen, View as UploadView};
 
@@ -216,7 +216,7 @@ impl Files {
 
     fn look(&mut self, config: &Config) -> io::Result<()> {
         let sights = self.census.look()?;
-        census::show(&sights, SystemTime::now());
+        directory_stats::show(&sights, SystemTime::now());
         self.waiting_rows = waiting_rows(&sights);
         let owner = Some(std::process::id());
         // A trial batch would cost a second or two of one core each time.
@@ -230,7 +230,7 @@ impl Files {
 }
 
 fn waiting_rows(sights: &BTreeMap<Room, Sight>) -> u64 {
-    let rooms = census::UNSENT.iter();
+    let rooms = directory_stats::UNSENT.iter();
     rooms
         .filter_map(|room| sights.get(room))
         .map(|sight| sight.rows)

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use crate::commands::wiring;
 use crate::config::Config;
 use crate::observe::status::{self, Concern, Directory, Drain, FullBatch, Spool};
-use crate::spool::census;
 use crate::spool::disk::{Disk, LocalDisk};
-use crate::spool::glance::{self, Sight};
 use crate::spool::layout::{Layout, Room};
-use crate::spool::rehearsal::{self, Rehearsed};
+use crate::spool::outlet::trial_pack::{self, Rehearsed};
+use crate::spool::read_only::directory_stats;
+use crate::spool::read_only::snapshot::{self, Sight};
 use crate::upload::drain_estimate::{Backlog, Basis, Forecast, forecast};
 use crate::upload::slot::pace_file::{self, Achieved, Saved};
 use crate::upload::slot::pacer::Pacer;
@@ -84,7 +84,7 @@ pub(in crate::commands) fn of_files(
         slot.interval,
     );
     let now = SystemTime::now();
-    let concerns = glance::concerns(layout, CONCERNS_MAX)?.into_iter();
+    let concerns = snapshot::concerns(layout, CONCERNS_MAX)?.into_iter();
     Ok(Spool {
         dir: layout.root().to_owned(),
         owner,
@@ -92,7 +92,7 @@ pub(in crate::commands) fn of_files(
         bytes_max: config.spool.max_bytes,
         free_bytes: LocalDisk.free_bytes(layout.root()).ok(),
         free_bytes_min: wiring::headroom(config).free_bytes_floor(),
-        oldest_unsent_s: census::oldest_unsent(sights, now).map(|age| age.as_secs_f64()),
+        oldest_unsent_s: directory_stats::oldest_unsent(sights, now).map(|age| age.as_secs_f64()),
         rooms: sights
             .iter()
             .map(|(room, sight)| (room.name().to_owned(), directory(sight, now)))
@@ -113,7 +113,7 @@ pub(in crate::commands) fn of_files(
 /// is no reason to show nothing.
 pub(super) fn trial(config: &Config, layout: &Layout, bytes_max: u64) -> Option<(Achieved, Basis)> {
     let options = wiring::upload_options(config).packing(bytes_max);
-    let packed = rehearsal::full_batch(&LocalDisk, layout, &options).ok()??;
+    let packed = trial_pack::full_batch(&LocalDisk, layout, &options).ok()??;
     let Rehearsed { rows, bytes } = packed;
     Some((Achieved { rows, bytes }, Basis::Rehearsed))
 }

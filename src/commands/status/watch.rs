@@ -12,8 +12,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::{Report, print, report};
 use crate::commands::terminal::screen::{Screen, Wish};
 use crate::config::Config;
-use crate::spool::census::Census;
 use crate::spool::layout::Layout;
+use crate::spool::read_only::directory_stats::Census;
 
 const EVERY: Duration = Duration::from_secs(1);
 
