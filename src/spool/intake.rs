@@ -16,12 +16,12 @@ use uuid::Uuid;
 use super::Spool;
 use super::disk::{self, Access};
 use super::format::error::Fault;
-use super::format::footer;
 use super::format::footer::{SegmentFooter, Source};
 use super::format::read;
 use super::format::segment::{Finished, OpenSegment};
 use super::layout::{Name, Room};
 use super::undecodable_retention::{Keeper, Limits};
+use crate::spool::format::metadata;
 use crate::time::epoch_ms;
 
 /// Ingest's door.
@@ -257,7 +257,7 @@ impl Intake {
             let footer = match Name::parse(&entry.name) {
                 Some(name) if entry.is_file => {
                     let bytes = self.spool.disk().read(&dir.join(&entry.name))?;
-                    footer::parse(&bytes).and_then(|metadata| {
+                    metadata::parse(&bytes).and_then(|metadata| {
                         read::segment_footer(&name, &metadata, self.spool.id())
                     })
                 }

@@ -6,7 +6,7 @@
 
 pub mod cpu_budget;
 pub mod fit;
-pub mod manual_send;
+mod manual_send;
 mod pack;
 pub mod trial_pack;
 
@@ -22,7 +22,10 @@ use pack::{Learned, Packed};
 
 use super::Spool;
 use super::disk::{self, Access};
-use super::format::batch::recipe::{Encoding, Strength};
+pub use manual_send::{Brought, Declined, Leave, Wanted, foreign};
+
+use super::format::batch::recipe::Strength;
+use super::format::encoding::Encoding;
 use super::format::error::Fault;
 use super::format::footer::BatchFooter;
 use super::format::{batch, digest, read, schema};

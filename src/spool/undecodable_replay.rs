@@ -15,14 +15,12 @@ use uuid::Uuid;
 use super::Spool;
 use super::disk::{self, Access, Disk};
 use super::format::error::Fault;
-use super::format::footer::{self, ReplayedFrom};
+use super::format::footer::ReplayedFrom;
 use super::format::undecodable::{self, Kept, Undecodable};
 use super::format::{digest, segment};
 use super::layout::{Layout, Name, Room};
 use super::start::recovery_plan::Origin;
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
+use crate::spool::format::metadata;
 
 /// What became of the messages of one file.
 #[derive(Clone, Debug, Default)]
@@ -128,7 +126,7 @@ pub(super) fn origin(disk: &dyn Disk, layout: &Layout, from: &ReplayedFrom) -> i
         number: from.undecodable,
     };
     let path = layout.file(Room::Undecodable, &name.to_string());
-    let metadata = match footer::read_end(disk, &path, FOOTER_GUESS) {
+    let metadata = match metadata::read_end(disk, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::NoLonger),
         read => read?,
     };

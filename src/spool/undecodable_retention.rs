@@ -14,16 +14,13 @@ use serde::Serialize;
 
 use super::Spool;
 use super::disk::{self, Access};
-use super::format::footer;
 use super::format::footer::{OffsetRange, Source};
 use super::format::undecodable::{Undecodable, encode, read, read_footer};
 use super::layout::{Name, Room};
+use crate::spool::format::metadata;
 
 /// How many files one turn rewrites at most: ingest waits for it.
 const FILES_PER_TURN: usize = 8;
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
 
 /// What `undecodable/` may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +222,7 @@ impl Keeper {
             .spool
             .layout()
             .file(Room::Undecodable, &name.to_string());
-        let metadata = match footer::read_end(self.spool.disk(), &path, FOOTER_GUESS) {
+        let metadata = match metadata::read_end(self.spool.disk(), &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.files()?.remove(&number); // somebody tidied up by hand
                 return Ok(None);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use spoolhouse::ingest::decode::record;
 use spoolhouse::ingest::decode::redecode::{self, Counts};
 use spoolhouse::spool::format::error::Fault;
-use spoolhouse::spool::format::footer::{self, Footer};
+use spoolhouse::spool::format::footer::Footer;
 use spoolhouse::spool::format::undecodable::{self, Kept, Message};
 use spoolhouse::spool::layout::{Layout, Name};
 use spoolhouse::spool::outlet::PackOptions;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::support::segments::{count_ids, names_in, open_segment, rows_of, source};
 use crate::support::sim_disk::{Moment, SimDisk};
 use crate::support::world::SPOOL;
+use spoolhouse::spool::format::metadata;
 
 /// Per segment: its records, then messages that are none. Those at odd offsets
 /// are records to the mended decoder.
@@ -116,7 +117,7 @@ fn audit(disk: &SimDisk, messages: &[i64], is_done: bool) -> Result<(), String> 
     let mut stored = BTreeMap::new();
     for (path, file) in in_room("ready") {
         count_ids(file, &mut stored);
-        let metadata = footer::parse(file).map_err(|fault| fault.to_string())?;
+        let metadata = metadata::parse(file).map_err(|fault| fault.to_string())?;
         let Ok(Footer::Segment(footer)) = Footer::from_metadata(&metadata) else {
             return Err(format!("{} is no segment", path.display()));
         };

@@ -11,12 +11,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::spool::disk::{Disk, LocalDisk};
-use crate::spool::format::footer::{self, Footer, SegmentFooter};
+use crate::spool::format::footer::{Footer, SegmentFooter};
+use crate::spool::format::metadata;
 use crate::spool::layout::{Layout, Name, Room, error_sidecar, reason_sidecar};
 use crate::spool::state::State;
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
 
 /// What `spool.json` says.
 ///
@@ -35,7 +33,7 @@ pub fn state(disk: &dyn Disk, layout: &Layout) -> io::Result<State> {
 pub fn sealed(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<SegmentFooter>> {
     let dir = layout.room(Room::Sealed);
     let footers = disk.list(&dir)?.into_iter().filter_map(|entry| {
-        let metadata = footer::read_end(disk, &dir.join(&entry.name), FOOTER_GUESS);
+        let metadata = metadata::read_end(disk, &dir.join(&entry.name));
         match Footer::from_metadata(&metadata.ok()?.ok()?) {
             Ok(Footer::Segment(footer)) => Some(footer),
             _ => None,
@@ -171,7 +169,7 @@ impl SeenFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             metadata => metadata?,
         };
-        let rows = match footer::read_end(&LocalDisk, &entry.path(), FOOTER_GUESS) {
+        let rows = match metadata::read_end(&LocalDisk, &entry.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(_) | Ok(Err(_)) => None,
             Ok(Ok(footer)) => u64::try_from(footer.file_metadata().num_rows()).ok(),

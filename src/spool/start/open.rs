@@ -16,6 +16,7 @@ use crate::spool::disk::sync_order::SafeMoves;
 use crate::spool::disk::{self, Disk, Entry, LocalDisk};
 use crate::spool::format::error::Fault;
 use crate::spool::format::footer;
+use crate::spool::format::metadata;
 use crate::spool::format::read;
 use crate::spool::format::segment;
 use crate::spool::layout::{Layout, Name, Room};
@@ -95,9 +96,6 @@ fn advice(trouble: Option<&io::Error>) -> &'static str {
         Some(_) => "; nothing is lost: mend it, then start again",
     }
 }
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
 
 impl Spool {
     /// Opens the spool in `root` on the local disk, creating it if it is empty.
@@ -395,11 +393,9 @@ fn examine(
         return Ok(Found::Faulty(Fault::Foreign));
     };
     let found = match (room, &name) {
-        (Room::Sealed | Room::Ready, Name::Segment { .. }) => {
-            footer::read_end(disk, path, FOOTER_GUESS)?
-                .and_then(|metadata| read::segment_footer(&name, &metadata, spool))
-                .map(Found::Segment)
-        }
+        (Room::Sealed | Room::Ready, Name::Segment { .. }) => metadata::read_end(disk, path)?
+            .and_then(|metadata| read::segment_footer(&name, &metadata, spool))
+            .map(Found::Segment),
         (Room::Batches | Room::Sending | Room::Rejected, Name::Batch { .. }) => {
             read::batch(&name, &disk.read(path)?, spool).map(Found::Batch)
         }

@@ -7,7 +7,7 @@
 
 use super::error_codes;
 use super::{Outcome, Reason, Refusal};
-use crate::spool::format::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::format::error::Fault;
 use crate::spool::format::footer::BatchFooter;
 use crate::upload::settings::Settings;

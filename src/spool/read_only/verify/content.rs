@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::Kind;
 use crate::spool::disk::Entry;
 use crate::spool::format::error::Fault;
-use crate::spool::format::footer::{self, BatchFooter, Footer, OffsetRange, SegmentFooter};
+use crate::spool::format::footer::{BatchFooter, Footer, OffsetRange, SegmentFooter};
+use crate::spool::format::metadata;
 use crate::spool::format::{digest, read, schema, undecodable};
 use crate::spool::layout::{Name, Room};
 use crate::spool::start::recovery_plan::Place;
@@ -114,7 +115,7 @@ fn into(
     spool: Option<Uuid>,
     is_masked: &dyn Fn(&str) -> bool,
 ) -> Result<(), Fault> {
-    let metadata = footer::parse(&bytes);
+    let metadata = metadata::parse(&bytes);
     if let Err(Fault::Torn) = metadata {
         return Err(Fault::Torn);
     }
