@@ -19,6 +19,7 @@ use super::format::footer::ReplayedFrom;
 use super::format::undecodable::{self, Kept, Undecodable};
 use super::format::{digest, segment};
 use super::layout::{Layout, Name, Room};
+use super::quarantine;
 use super::start::recovery_plan::Origin;
 use crate::spool::format::metadata;
 
@@ -71,20 +72,9 @@ impl Source {
 /// # Errors
 /// The disk's.
 pub fn sources(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<Source>> {
-    let mut sources: Vec<Source> = disk
-        .list(&layout.room(Room::Undecodable))?
-        .into_iter()
-        .filter(|entry| entry.is_file)
-        .filter_map(|entry| {
-            let name = Name::parse(&entry.name)?;
-            matches!(name, Name::Undecodable { .. }).then_some(Source {
-                name,
-                bytes: entry.bytes,
-            })
-        })
-        .collect();
-    sources.sort_by_key(|source| source.name.number());
-    Ok(sources)
+    let files = layout.files(disk, Room::Undecodable)?.into_iter();
+    let ours = files.filter(|(name, _)| matches!(name, Name::Undecodable { .. }));
+    Ok(ours.map(|(name, bytes)| Source { name, bytes }).collect())
 }
 
 /// Reads one file, checked; for a look that changes nothing.
@@ -153,7 +143,7 @@ pub fn replay(
     let file = match read(spool.disk(), spool.layout(), source, spool.id())? {
         Ok(file) => file,
         Err(fault) => {
-            spool.set_aside(Room::Undecodable, &source.name(), &fault)?;
+            quarantine::set_aside(spool, Room::Undecodable, &source.name(), fault)?;
             return Ok(Replayed::SetAside);
         }
     };

@@ -17,6 +17,7 @@ use super::disk::{self, Access};
 use super::format::footer::{OffsetRange, Source};
 use super::format::undecodable::{Undecodable, encode, read, read_footer};
 use super::layout::{Name, Room};
+use super::quarantine;
 use crate::spool::format::metadata;
 
 /// How many files one turn rewrites at most: ingest waits for it.
@@ -186,13 +187,11 @@ impl Keeper {
     fn files(&mut self) -> io::Result<&mut BTreeMap<u64, Known>> {
         if self.files.is_none() {
             let mut files = BTreeMap::new();
-            let dir = self.spool.layout().room(Room::Undecodable);
-            for entry in self.spool.disk().list(&dir)? {
-                if let (Some(Name::Undecodable { number }), true) =
-                    (Name::parse(&entry.name), entry.is_file)
-                {
+            let layout = self.spool.layout();
+            for (name, bytes) in layout.files(self.spool.disk(), Room::Undecodable)? {
+                if let Name::Undecodable { number } = name {
                     let known = Known {
-                        bytes: entry.bytes,
+                        bytes,
                         footer: None,
                     };
                     files.insert(number, known);
@@ -232,8 +231,7 @@ impl Keeper {
         let checked = metadata.and_then(|metadata| read_footer(&name, &metadata, self.spool.id()));
         match checked {
             Err(fault) => {
-                self.spool
-                    .set_aside(Room::Undecodable, &name.to_string(), &fault)?;
+                quarantine::set_aside(&self.spool, Room::Undecodable, &name.to_string(), fault)?;
                 self.files()?.remove(&number);
                 Ok(None)
             }
@@ -259,8 +257,7 @@ impl Keeper {
         match read(name, bytes, self.spool.id()) {
             Ok(file) => Ok(Some(file)),
             Err(fault) => {
-                self.spool
-                    .set_aside(Room::Undecodable, &name.to_string(), &fault)?;
+                quarantine::set_aside(&self.spool, Room::Undecodable, &name.to_string(), fault)?;
                 self.files()?.remove(&name.number());
                 Ok(None)
             }

@@ -14,6 +14,7 @@ use spoolhouse::spool::format::footer::Footer;
 use spoolhouse::spool::format::undecodable::{self, Kept, Message};
 use spoolhouse::spool::layout::{Layout, Name};
 use spoolhouse::spool::outlet::PackOptions;
+use spoolhouse::spool::quarantine::Doubt;
 use spoolhouse::spool::read_only::verify::{Options, verify};
 use spoolhouse::spool::undecodable_replay::{Decoded, Replayed, replay, sources};
 use spoolhouse::spool::{Intake, Outlet, Spool};
@@ -248,7 +249,7 @@ fn messages_of_a_segment_whose_commit_is_open_wait() {
     let replayed = replay(&spool, &sources[0], mended).unwrap();
     assert_eq!(replayed, Replayed::Undecided);
     intake
-        .doubt(&finished.footer, &Fault::CommittedElsewhere)
+        .doubt(&finished.footer, &Doubt::CommittedElsewhere)
         .unwrap();
     let replayed = replay(&spool, &sources[0], mended).unwrap();
     assert_eq!(replayed, Replayed::Undecided);

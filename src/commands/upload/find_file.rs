@@ -115,11 +115,11 @@ fn misuse(file: &Path, problem: impl std::fmt::Display) -> anyhow::Error {
 /// A batch of the spool with this digest.
 fn twin(layout: &Layout, digest: &str) -> Option<String> {
     OF_BATCHES.into_iter().find_map(|room| {
-        let entries = LocalDisk.list(&layout.room(room)).ok()?;
-        let twin = entries.into_iter().find(|entry| {
-            matches!(Name::parse(&entry.name), Some(Name::Batch { digest: ours, .. }) if ours == digest)
-        })?;
-        Some(format!("{}/{}", room.name(), twin.name))
+        let files = layout.files(&LocalDisk, room).ok()?.into_iter();
+        let mut names = files.map(|(name, _)| name);
+        let twin = names
+            .find(|name| matches!(name, Name::Batch { digest: ours, .. } if ours == digest))?;
+        Some(format!("{}/{twin}", room.name()))
     })
 }
 

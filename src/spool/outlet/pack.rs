@@ -23,6 +23,7 @@ use crate::spool::format::read::{self, Segment};
 use crate::spool::format::{batch, segment};
 use crate::spool::layout::{Name, Room};
 use crate::spool::outlet::fit::{self, Fit};
+use crate::spool::quarantine;
 
 /// How full of its limit a batch is to be, in percent: as much as its size can
 /// be foretold to.
@@ -244,7 +245,7 @@ impl Outlet {
             let text = name.to_string();
             let path = self.spool.layout().file(Room::Ready, &text);
             match read::segment(&name, self.spool.disk().read(&path)?, self.spool.id()) {
-                Err(fault) => self.spool.set_aside(Room::Ready, &text, &fault)?,
+                Err(fault) => quarantine::set_aside(&self.spool, Room::Ready, &text, fault)?,
                 Ok(next) => {
                     let other_topic = sources
                         .segments

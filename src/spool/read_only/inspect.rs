@@ -164,7 +164,7 @@ pub fn inspect(path: &Path, options: &Options<'_>) -> Result<Inspection, Fault> 
         None => Kind::Foreign,
     };
     let text = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = name_in(&text);
+    let name = Name::parse_with_suffix(&text);
     let digest = match &own {
         Some(own) => Some(digest_of(&file, own, name.as_ref(), bytes, &end).map_err(unreadable)?),
         None => None,
@@ -211,13 +211,6 @@ fn look(
         let problem = "the Parquet reader can't make sense of a page".to_owned();
         Err(Fault::Parquet(problem))
     })
-}
-
-/// The name that a file has, or had before a second one of it came to
-/// `doubtful/` (`NAME.1`).
-fn name_in(text: &str) -> Option<Name> {
-    let (stem, _) = text.split_once(".parquet")?;
-    Name::parse(&format!("{stem}.parquet"))
 }
 
 fn digest_of(

@@ -127,10 +127,8 @@ pub(super) fn entries(
 impl Sight {
     fn add(&mut self, entry: &fs::DirEntry) -> io::Result<()> {
         let name = entry.file_name();
-        if let Some(file) = is_ours(&name.to_string_lossy())
-            .then(|| SeenFile::look(entry))
-            .transpose()?
-            .flatten()
+        if Name::parse_with_suffix(&name.to_string_lossy()).is_some()
+            && let Some(file) = SeenFile::look(entry)?
         {
             self.count(&file);
         }
@@ -145,13 +143,6 @@ impl Sight {
         self.unreadable += u64::from(file.rows.is_none());
         self.oldest = [self.oldest, file.written].into_iter().flatten().min();
     }
-}
-
-/// Whether a file carries one of our names. A second one of a name is `NAME.1`
-/// in `doubtful/`.
-pub(super) fn is_ours(name: &str) -> bool {
-    let stem = name.split_once(".parquet").map(|(stem, _)| stem);
-    stem.is_some_and(|stem| Name::parse(&format!("{stem}.parquet")).is_some())
 }
 
 /// What is seen of a file.
