@@ -1,9 +1,9 @@
 //! Spoolhouse carries HTTP access logs from Kafka to ClickHouse.
 //!
-//! Four rooms, and imports that point only downward: `commands` put together
-//! [`ingest`], [`upload`] and [`observe`], which know nothing of each other and
-//! meet only in [`spool`]: ingest writes segments into it, upload takes batches
-//! out of it. The spool knows neither Kafka's client nor HTTP.
+//! Imports point only downward. [`commands`] put everything together; [`ingest`]
+//! and [`upload`] never meet but in [`spool`]: ingest writes segments into it, upload
+//! takes batches out of it, and the spool knows neither Kafka's client nor HTTP.
+//! `src/README.md` is where to start reading.
 
 #![cfg_attr(
     test,

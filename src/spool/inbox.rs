@@ -118,7 +118,7 @@ fn id_in(name: &str, ending: &str) -> Option<Uuid> {
 /// that one is outside the spool.
 ///
 /// # Errors
-/// The disk's; nothing was asked for then.
+/// An I/O error from the spool's disk; nothing was asked for then.
 pub fn ask(
     disk: &dyn Disk,
     layout: &Layout,
@@ -138,7 +138,7 @@ pub fn ask(
 /// What was answered so far.
 ///
 /// # Errors
-/// The disk's, or an answer that can't be read.
+/// An I/O error from the spool's disk, or an answer that can't be read.
 pub fn answer(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<Option<Answer>> {
     read(disk, &path(layout, id, ANSWER))
 }
@@ -146,7 +146,7 @@ pub fn answer(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<Option<A
 /// Takes a request back, if it is still there: what was put in line stays there.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub fn withdraw(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<()> {
     remove(disk, layout, id, &[REQUEST, COPY, ANSWER])
 }
@@ -154,7 +154,7 @@ pub fn withdraw(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<()> {
 /// Removes an answer that was read.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub fn forget(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<()> {
     remove(disk, layout, id, &[ANSWER])
 }

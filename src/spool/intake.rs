@@ -80,7 +80,7 @@ impl Intake {
     /// Bytes that the spool's file system has left.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn free_bytes(&self) -> io::Result<u64> {
         self.spool.disk().free_bytes(self.spool.layout().root())
     }
@@ -99,7 +99,7 @@ impl Intake {
     /// Publishes a finished segment in `sealed/` and notes its positions.
     ///
     /// # Errors
-    /// The disk's; the call may be repeated until it succeeds.
+    /// An I/O error from the spool's disk; the call may be repeated until it succeeds.
     pub fn seal(&self, segment: &Finished) -> io::Result<()> {
         let footer = &segment.footer;
         if self.orphaned.load(Ordering::Relaxed) {
@@ -162,7 +162,7 @@ impl Intake {
     /// hands its messages out again, the undecodable ones included.
     ///
     /// # Errors
-    /// The disk's; the next seal sees to it then.
+    /// An I/O error from the spool's disk; the next seal sees to it then.
     pub fn abandon(&self, segment: &Finished) -> io::Result<()> {
         let number = segment.footer.segment;
         let sealed = Name::segment(number).to_string();
@@ -198,7 +198,7 @@ impl Intake {
     /// gap can be counted.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn record_positions(
         &self,
         source: &Source,
@@ -217,7 +217,7 @@ impl Intake {
     /// Appends a line to `gaps.jsonl`.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn record_gap(&self, gap: &Gap) -> io::Result<()> {
         self.append_gap(gap)
     }
@@ -225,7 +225,7 @@ impl Intake {
     /// Appends a line to `gaps.jsonl` for offsets that the operator chose to skip.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn record_skip(&self, gap: &Gap) -> io::Result<()> {
         #[derive(Serialize)]
         struct Skip<'g> {
@@ -249,7 +249,8 @@ impl Intake {
     /// failed late.
     ///
     /// # Errors
-    /// The disk's. A file that can't be read as a segment is set aside.
+    /// An I/O error from the spool's disk. A file that can't be read as a segment is
+    /// quarantined, which is not an error.
     pub fn sealed(&self) -> io::Result<Vec<SegmentFooter>> {
         let dir = self.spool.layout().room(Room::Sealed);
         self.spool.disk().sync_dir(&dir)?;
@@ -285,7 +286,7 @@ impl Intake {
     /// rows has nothing to send and is removed.
     ///
     /// # Errors
-    /// The disk's; the call may be repeated until it succeeds.
+    /// An I/O error from the spool's disk; the call may be repeated until it succeeds.
     pub fn ready(&self, segment: &SegmentFooter) -> io::Result<()> {
         let name = Name::segment(segment.segment).to_string();
         let sealed = self.spool.layout().file(Room::Sealed, &name);
@@ -311,7 +312,7 @@ impl Intake {
     /// by somebody else, too.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn doubt(&self, segment: &SegmentFooter, reason: &Doubt) -> io::Result<()> {
         let name = Name::segment(segment.segment).to_string();
         quarantine::set_aside(&self.spool, Room::Sealed, &name, reason.clone())

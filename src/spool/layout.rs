@@ -25,7 +25,7 @@ pub enum Room {
     Sending,
     /// Batches whose data ClickHouse refused.
     Rejected,
-    /// Messages that are no record.
+    /// Messages that could not be decoded.
     Undecodable,
     /// What no rule can decide.
     Doubtful,
@@ -123,7 +123,7 @@ pub enum Name {
         /// SHA-256 of the file's bytes, 64 lower-case hex digits: also the insert's token.
         digest: String,
     },
-    /// `und-0000000042.parquet`: what arrived with segment 42 and was no record.
+    /// `und-0000000042.parquet`: what arrived with segment 42 and could not be decoded.
     Undecodable {
         /// Number of the segment that was sealed with it.
         number: u64,

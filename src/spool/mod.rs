@@ -11,13 +11,20 @@
 //! batches/      frozen inserts
 //! sending/      the batch that may have been posted
 //! rejected/     batches whose data ClickHouse refused
-//! undecodable/  messages that are no record
+//! undecodable/  messages that could not be decoded
 //! doubtful/     what no rule decides
 //! inbox/        requests of the command line
 //! ```
 //!
-//! Two doors: [`Intake`] takes segments in, [`Outlet`] gives batches out. State
-//! is a file's place and name; a start reads the listing and no private index.
+//! [`Intake`] takes segments in, [`Outlet`] gives batches out; [`start`] opens the
+//! directory and repairs what a crash left; [`read_only`] looks at it without owning
+//! it. What the files hold is in [`format`], what they are called and where they may
+//! lie in [`layout`], and why one is quarantined in [`quarantine`].
+//!
+//! Invariant: state is a file's place and name, and nothing else; a start reads the
+//! listing and no private index. Nothing unsent is ever deleted, and files change
+//! only through [`disk`]. May touch its own directory and nothing else: it knows
+//! neither Kafka's client nor HTTP, and nobody above it.
 
 pub mod disk;
 pub mod format;
@@ -69,15 +76,15 @@ struct Inner {
     /// Held while a segment moves into `ready/` and while `ready/` is listed, so
     /// that only what is there durably is packed.
     handover: Mutex<()>,
-    /// Rung when there is something new to pack.
+    /// Notified when there is something new to pack.
     arrivals: Notify,
-    /// Bytes of Parquet files in all rooms; signed, since a file may be removed
+    /// Bytes of Parquet files in all directories; signed, since a file may be removed
     /// by hand.
     bytes: AtomicI64,
     _lock: Option<OwnerLock>,
 }
 
-/// Files and bytes of a room.
+/// Files and bytes of a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
     /// Files that carry one of our names.
@@ -102,7 +109,7 @@ impl Spool {
         self.inner.bytes.load(Ordering::Relaxed).max(0) as u64
     }
 
-    /// Files and bytes per room, by listing.
+    /// Files and bytes per directory, by listing.
     pub fn holdings(&self) -> io::Result<BTreeMap<Room, Holding>> {
         let mut holdings = BTreeMap::new();
         for room in Room::ALL {

@@ -164,7 +164,7 @@ impl Outlet {
     /// oldest segments. `None` if nothing waits.
     ///
     /// # Errors
-    /// The disk's; nothing is lost by calling again.
+    /// An I/O error from the spool's disk; nothing is lost by calling again.
     pub fn next(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
         self.mend_if_unsettled()?;
         self.settled(self.find(options))
@@ -207,7 +207,7 @@ impl Outlet {
     /// Moves a batch to `sending/`. Its first byte may leave only after this.
     ///
     /// # Errors
-    /// The disk's; the batch must not be sent then.
+    /// An I/O error from the spool's disk; the batch must not be sent then.
     pub fn begin(&self, batch: &mut Batch) -> io::Result<()> {
         if !batch.is_begun() {
             self.settled(self.relocate(batch, Room::Sending))?;
@@ -221,7 +221,7 @@ impl Outlet {
     /// may pack it anew.
     ///
     /// # Errors
-    /// The disk's; the batch must be found again before it is sent.
+    /// An I/O error from the spool's disk; the batch must be found again before it is sent.
     pub fn recall(&self, batch: &mut Batch) -> io::Result<()> {
         if batch.room == Room::Sending {
             let name = batch.name();
@@ -249,7 +249,7 @@ impl Outlet {
     /// why it was rejected once.
     ///
     /// # Errors
-    /// The disk's; the batch is then posted again under the same token.
+    /// An I/O error from the spool's disk; the batch is then posted again under the same token.
     pub fn stored(&self, batch: &Batch) -> io::Result<()> {
         if batch.is_copy() {
             return Ok(());
@@ -263,7 +263,7 @@ impl Outlet {
     /// Moves a batch to `rejected/`, the reason beside it first.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn reject(&self, batch: &Batch, why: &Rejection) -> io::Result<()> {
         if batch.is_copy() {
             return Ok(());
@@ -276,7 +276,7 @@ impl Outlet {
     /// Moves a batch to `doubtful/` with a reason.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn doubt(&self, batch: &Batch, reason: &Doubt) -> io::Result<()> {
         if batch.is_copy() {
             return Ok(());
@@ -294,7 +294,7 @@ impl Outlet {
     /// that fits into none is rejected.
     ///
     /// # Errors
-    /// The disk's; [`Outlet::next`] then gives the whole batch out again.
+    /// An I/O error from the spool's disk; [`Outlet::next`] then gives the whole batch out again.
     pub fn split(&self, batch: &Batch, bytes_max: u64) -> io::Result<()> {
         *self.split.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch.digest.clone());
         // Out of sending/ first: should this be cut short, a start must not take

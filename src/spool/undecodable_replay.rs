@@ -94,7 +94,7 @@ impl Source {
 /// Lists the files of undecodable messages, oldest first.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub fn sources(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<Source>> {
     let files = layout.files(disk, Room::Undecodable)?.into_iter();
     let ours = files.filter(|(name, _)| matches!(name, Name::Undecodable { .. }));
@@ -104,7 +104,7 @@ pub fn sources(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<Source>> {
 /// Reads one file, checked; for a look that changes nothing.
 ///
 /// # Errors
-/// The disk's; what is wrong with the file comes as the inner result.
+/// An I/O error from the spool's disk; what is wrong with the file comes as the inner result.
 pub fn read(
     disk: &dyn Disk,
     layout: &Layout,
@@ -119,7 +119,7 @@ pub fn read(
 /// neither in `sealed/` nor in `doubtful/`.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub fn is_settled(disk: &dyn Disk, layout: &Layout, source: &Source) -> io::Result<bool> {
     let segment = Name::segment(source.name.number()).to_string();
     for room in [Room::Sealed, Room::Doubtful] {
@@ -134,7 +134,7 @@ pub fn is_settled(disk: &dyn Disk, layout: &Layout, source: &Source) -> io::Resu
 /// Whether the source of a replay still holds the messages.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub(super) fn origin(disk: &dyn Disk, layout: &Layout, from: &ReplayedFrom) -> io::Result<Origin> {
     let name = Name::Undecodable {
         number: from.undecodable,
@@ -155,7 +155,7 @@ pub(super) fn origin(disk: &dyn Disk, layout: &Layout, from: &ReplayedFrom) -> i
 /// synced, and a crash between two of them stores nothing twice.
 ///
 /// # Errors
-/// The disk's; the next start undoes or finishes what was begun.
+/// An I/O error from the spool's disk; the next start undoes or finishes what was begun.
 pub fn replay(
     spool: &Spool,
     source: &Source,

@@ -111,7 +111,7 @@ impl Keeper {
     /// Counts a file that was published; whether the budget is exceeded now.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn add(&mut self, number: u64, bytes: u64) -> io::Result<bool> {
         let known = Known {
             bytes,
@@ -124,7 +124,7 @@ impl Keeper {
     /// Drops what is too old and what is too much, a few files at a time.
     ///
     /// # Errors
-    /// The disk's; calling again goes on where it stopped.
+    /// An I/O error from the spool's disk; calling again goes on where it stopped.
     pub fn turn(&mut self, now: SystemTime) -> io::Result<Turn> {
         let mut turn = Turn::default();
         let mut left = FILES_PER_TURN;
@@ -179,7 +179,7 @@ impl Keeper {
     /// Size of the files, bytes.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn total(&mut self) -> io::Result<u64> {
         Ok(self.files()?.values().map(|known| known.bytes).sum())
     }

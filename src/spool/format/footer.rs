@@ -98,8 +98,8 @@ pub struct SegmentFooter {
     pub rows: u64,
     /// Where the messages came from.
     pub source: Source,
-    /// Offsets per partition that this file accounts for, messages that were
-    /// no record and holes in the log included.
+    /// Offsets per partition that this file accounts for, including messages that
+    /// could not be decoded and holes in the log.
     pub offsets: BTreeMap<i32, OffsetRange>,
     /// Messages that were kept in `undecodable/` under this number.
     pub undecodable: u64,

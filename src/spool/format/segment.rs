@@ -70,7 +70,7 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Keeps a message that is no record.
+    /// Keeps a message that could not be decoded.
     pub fn keep_undecodable(&mut self, message: Message) {
         self.undecodable_bytes += message.bytes.len();
         self.undecodable.push(message);

@@ -1,4 +1,4 @@
-//! Messages that are no record, kept as they came: partition, offset, reason
+//! Messages that could not be decoded, kept as they came: partition, offset, reason
 //! and raw bytes. The one kind of file that may hold unmasked addresses, so it
 //! is readable by its owner only and never leaves the spool.
 //!
@@ -29,14 +29,14 @@ use super::metadata;
 use super::read;
 use crate::spool::layout::Name;
 
-/// A message that is no record, as it came.
+/// A message that could not be decoded, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Kafka partition.
     pub partition: i32,
     /// Kafka offset.
     pub offset: i64,
-    /// Why it is no record; holds nothing of the message itself.
+    /// Why it could not be decoded; holds nothing of the message itself.
     pub error: String,
     /// The message, byte for byte; empty for one without a value.
     pub bytes: Bytes,
@@ -49,7 +49,7 @@ pub struct Kept {
     pub partition: i32,
     /// Kafka offset.
     pub offset: i64,
-    /// Why it is no record; holds nothing of the message itself.
+    /// Why it could not be decoded; holds nothing of the message itself.
     pub error: String,
     /// The message's length, bytes.
     pub length: u64,

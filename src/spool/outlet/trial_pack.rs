@@ -28,7 +28,7 @@ pub struct Rehearsed {
 /// rows that could be packed.
 ///
 /// # Errors
-/// The disk's, or Parquet's.
+/// An I/O error from the spool's disk, or Parquet's.
 pub fn full_batch(
     disk: &dyn Disk,
     layout: &Layout,

@@ -34,7 +34,7 @@ impl Census {
     /// Looks at every room.
     ///
     /// # Errors
-    /// The disk's, for a room as a whole; a file that has moved on is passed over.
+    /// An I/O error from the spool's disk, for a room as a whole; a file that has moved on is passed over.
     pub fn look(&mut self) -> io::Result<BTreeMap<Room, Sight>> {
         let mut sights = BTreeMap::new();
         let mut seen = HashMap::with_capacity(self.known.len());

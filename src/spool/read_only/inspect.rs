@@ -44,7 +44,7 @@ pub enum Kind {
     Segment,
     /// A frozen insert.
     Batch,
-    /// Messages that are no record.
+    /// Messages that could not be decoded.
     Undecodable,
     /// A Parquet file of somebody else's.
     Foreign,

@@ -19,7 +19,7 @@ use crate::spool::state::State;
 /// What `spool.json` says.
 ///
 /// # Errors
-/// The disk's, or that the file can't be used.
+/// An I/O error from the spool's disk, or that the file can't be used.
 pub fn state(disk: &dyn Disk, layout: &Layout) -> io::Result<State> {
     let bytes = disk.read(&layout.state())?;
     State::parse(&bytes).map_err(io::Error::other)
@@ -29,7 +29,7 @@ pub fn state(disk: &dyn Disk, layout: &Layout) -> io::Result<State> {
 /// owner sets it aside.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub fn sealed(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<SegmentFooter>> {
     let dir = layout.room(Room::Sealed);
     let footers = disk.list(&dir)?.into_iter().filter_map(|entry| {
@@ -47,7 +47,7 @@ pub fn sealed(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<SegmentFooter>
 /// kernel doesn't tell.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub fn owner(layout: &Layout) -> io::Result<Option<u32>> {
     let inode = match fs::metadata(layout.lock()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -90,7 +90,7 @@ pub struct Sight {
 /// with the files seen so far and the number of all.
 ///
 /// # Errors
-/// The disk's, for a room as a whole; a file that has moved on is passed over.
+/// An I/O error from the spool's disk, for a room as a whole; a file that has moved on is passed over.
 pub fn rooms(
     layout: &Layout,
     progress: &mut dyn FnMut(u64, u64),
@@ -185,7 +185,7 @@ pub struct Concern {
 /// The first `count` files, by name, that wait for a person.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub fn concerns(layout: &Layout, count: usize) -> io::Result<Vec<Concern>> {
     let mut concerns = Vec::new();
     for (room, sidecar, key) in [

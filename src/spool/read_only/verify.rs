@@ -77,7 +77,7 @@ pub enum Kind {
     Segment,
     /// A frozen insert.
     Batch,
-    /// Messages that are no record.
+    /// Messages that could not be decoded.
     Undecodable,
     /// Not published yet.
     Draft,
@@ -120,7 +120,7 @@ impl Report {
 /// Verifies the spool at `layout`.
 ///
 /// # Errors
-/// The disk's, for directories that can't be listed. A file that can't be read
+/// An I/O error from the spool's disk, for directories that can't be listed. A file that can't be read
 /// is a fault of that file.
 pub fn verify<'v>(
     disk: &'v dyn Disk,

@@ -179,7 +179,7 @@ fn carry_out(spool: &Spool, repair: &Repair) -> io::Result<()> {
             spool.remove(place.0, &place.1)
         }
         Repair::Redundant { place, by } => {
-            tracing::info!(file = %shown(place), held_by = %by, "finished a hand-over that was cut short");
+            tracing::info!(file = %shown(place), held_by = %by, "recovery: removed a redundant copy after an interrupted move");
             spool.remove(place.0, &place.1)
         }
         Repair::Release(place) => {
