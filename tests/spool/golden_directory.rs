@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use spoolhouse::ingest::anonymize::mask;
+use spoolhouse::ingest::decode::anonymize::mask;
 use spoolhouse::spool::disk::LocalDisk;
 use spoolhouse::spool::footer::FORMAT;
 use spoolhouse::spool::intake::Gap;

@@ -17,7 +17,7 @@ pub struct Prometheus {
     child: Child,
     address: String,
     /// Holds its files.
-    dir: TempDir,
+    _dir: TempDir,
     _place: Place,
 }
 
@@ -54,7 +54,7 @@ impl Prometheus {
         Self {
             child,
             address,
-            dir,
+            _dir: dir,
             _place: place,
         }
     }
