@@ -105,8 +105,8 @@ async fn daemon(loaded: &Loaded) -> anyhow::Result<()> {
     let sending = upload_options(config);
     let reading = telemetry::View::default();
     let board = Board::new(vec![
-        ("ingest", reading.pulse.clone()),
-        ("upload", sending.view.pulse.clone()),
+        ("ingest", reading.heartbeat.clone()),
+        ("upload", sending.view.heartbeat.clone()),
     ]);
     let watched = Watched {
         config: config.clone(),

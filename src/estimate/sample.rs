@@ -42,6 +42,10 @@ impl Sample {
 ///
 /// # Errors
 /// Parquet's.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant does: only distances from it count"
+)]
 pub(crate) fn take(profile: Profile, rate: f64, limits: &Limits) -> Result<Sample> {
     let traffic = Traffic {
         profile,

@@ -5,6 +5,11 @@
 //! when the caller answers it, not in a callback. What happened meanwhile is
 //! handed over as [`Event`]s. To the loop it is a [`Broker`].
 
+#![allow(
+    unsafe_code,
+    reason = "the bindings lack what exactly-once needs; each call says why it is sound"
+)]
+
 pub mod pinned;
 pub mod retention;
 pub mod topic_config;

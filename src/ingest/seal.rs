@@ -41,7 +41,7 @@ impl Sealer {
     /// Takes a window of `source` to be sealed. Nothing reaches the disk yet.
     ///
     /// # Errors
-    /// Parquet's, passed on; nothing was committed for the window.
+    /// An error from Parquet's writer; nothing was committed for the window.
     pub fn submit(&mut self, window: Window, source: &Source) -> Result<(), Fault> {
         let (segment, counts) = window.close()?;
         self.unsaved = Some(self.intake.finish(segment, source)?);

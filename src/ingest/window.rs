@@ -68,7 +68,7 @@ impl Window {
     /// An empty window.
     ///
     /// # Errors
-    /// Parquet's, passed on.
+    /// An error from Parquet's writer.
     pub fn new() -> Result<Self, Fault> {
         Ok(Self {
             columns: Columns::new(),
@@ -83,7 +83,7 @@ impl Window {
     /// one before it, so that a hole between the two is accounted for.
     ///
     /// # Errors
-    /// Parquet's, passed on.
+    /// An error from Parquet's writer.
     pub fn take(
         &mut self,
         partition: i32,
@@ -143,7 +143,7 @@ impl Window {
     /// Ends the window: the segment to seal, and what it counted.
     ///
     /// # Errors
-    /// Parquet's, passed on.
+    /// An error from Parquet's writer.
     pub fn close(mut self) -> Result<(OpenSegment, Counts), Fault> {
         self.flush()?;
         Ok((self.segment, self.counts))

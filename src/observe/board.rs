@@ -1,5 +1,5 @@
 //! What the server shows: the commands put it up here, requests read it. Knows
-//! no room: figures arrive as JSON, loops as pulses.
+//! no room: figures arrive as JSON, loops as heartbeats.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::history::{self, History, Sample};
-use crate::heartbeat::Pulse;
+use crate::heartbeat::Heartbeat;
 
 /// A loop that has not turned for so long is taken for dead: longer than any
 /// question to Kafka or disk takes on a bad day.
@@ -16,7 +16,7 @@ const PULSE_AGE_MAX: Duration = Duration::from_secs(60);
 /// The board; clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Board {
-    pulses: Arc<Vec<(&'static str, Pulse)>>,
+    heartbeats: Arc<Vec<(&'static str, Heartbeat)>>,
     shown: Arc<RwLock<Shown>>,
 }
 
@@ -30,9 +30,9 @@ struct Shown {
 
 impl Board {
     /// A board of loops, by name; not ready before somebody says so.
-    pub fn new(pulses: Vec<(&'static str, Pulse)>) -> Self {
+    pub fn new(heartbeats: Vec<(&'static str, Heartbeat)>) -> Self {
         Self {
-            pulses: Arc::new(pulses),
+            heartbeats: Arc::new(heartbeats),
             shown: Arc::new(RwLock::new(Shown {
                 held: Some("it is starting".to_owned()),
                 status: Map::new(),
@@ -46,8 +46,8 @@ impl Board {
     /// # Errors
     /// Which one doesn't, and for how long.
     pub fn alive(&self, now: Instant) -> Result<(), String> {
-        for (name, pulse) in self.pulses.iter() {
-            let age = pulse.age(now);
+        for (name, heartbeat) in self.heartbeats.iter() {
+            let age = heartbeat.age(now);
             if age > PULSE_AGE_MAX {
                 return Err(format!(
                     "the loop of {name} has not turned for {} s",
@@ -108,10 +108,10 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn board(start: Instant) -> (Board, Pulse, Pulse) {
-        let (ingest, upload) = (Pulse::new(start), Pulse::new(start));
-        let pulses = vec![("ingest", ingest.clone()), ("upload", upload.clone())];
-        (Board::new(pulses), ingest, upload)
+    fn board(start: Instant) -> (Board, Heartbeat, Heartbeat) {
+        let (ingest, upload) = (Heartbeat::new(start), Heartbeat::new(start));
+        let heartbeats = vec![("ingest", ingest.clone()), ("upload", upload.clone())];
+        (Board::new(heartbeats), ingest, upload)
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub fn examine(subject: &Subject<'_>, step: &mut dyn FnMut(Step)) -> Vec<Finding
     let spool = state.as_ref().map_or(Uuid::nil(), |state| state.spool);
     let own = |source: &Source, partition| state.as_ref()?.position(source, partition);
     step(Step::Begun("asking Kafka"));
-    let topic = topic_report::survey((subject.kafka)(spool), own);
+    let topic = topic_report::ask((subject.kafka)(spool), own);
     step(Step::Done);
     found.extend(findings::topic(&topic, loaded, spool));
     found.extend(findings::learned(subject.body_bytes_learned, loaded));

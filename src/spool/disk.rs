@@ -6,6 +6,11 @@
 //! one that returned an error may have happened or not, and every caller is
 //! written so that doing it again is right. Nothing here decides what to keep.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the one place where files change"
+)]
+
 pub mod lock;
 pub mod moves;
 

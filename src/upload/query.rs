@@ -5,6 +5,11 @@
 //! nobody else is: this process owns the spool meanwhile. It speaks of one proxy:
 //! what is asked of another is not noted there.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "asks for a command, at a terminal: by the system's clocks"
+)]
+
 pub mod server_info;
 pub mod table_sizes;
 

@@ -2,6 +2,14 @@
 //! that others install, the schema in its three places, and which module may import which.
 //! Nothing runs but the binary's help and the validators of others.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that can't go on fails, and it lives by the system's clocks and files"
+)]
+
 mod alerts;
 mod help_texts;
 mod import_fences;

@@ -152,7 +152,7 @@ impl Life {
             self.driver = None;
             assert!(attempt < 30, "the spool does not open");
             if let Ok(mut driver) = Driver::start(&self.disk, &self.world)
-                && driver.take_up().is_ok()
+                && driver.start_reading().is_ok()
             {
                 let world = self.world.lock().unwrap();
                 if let Err(error) = world.audit(&self.disk, &driver.positions) {
@@ -190,7 +190,7 @@ impl Life {
             Action::Commit(how) => driver.commit(*how),
             Action::HandOver => drop(driver.hand_over()),
             Action::LoseAssignment => driver.lose_assignment(),
-            Action::TakeUp if driver.positions.is_empty() => drop(driver.take_up()),
+            Action::TakeUp if driver.positions.is_empty() => drop(driver.start_reading()),
             Action::TakeUp => {}
             Action::AnotherConsumer { partition, count } => {
                 driver.lose_assignment();
@@ -287,7 +287,7 @@ impl Life {
     fn finish(&mut self) {
         let driver = self.driver.as_mut().unwrap();
         if driver.positions.is_empty() {
-            driver.take_up().unwrap();
+            driver.start_reading().unwrap();
         }
         driver.finish().unwrap();
         let world = self.world.lock().unwrap();

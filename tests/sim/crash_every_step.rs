@@ -45,7 +45,7 @@ fn photographed(world: World, disk: &SimDisk) -> (Arc<Mutex<World>>, Arc<Mutex<V
 /// Everything that can happen to a record, once.
 fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     let mut driver = Driver::start(disk, world).unwrap();
-    driver.take_up().unwrap();
+    driver.start_reading().unwrap();
     let seal = |driver: &mut Driver, messages: &[(i32, i64)], how| {
         for (partition, count) in messages {
             driver.take_in(*partition, *count);
@@ -65,7 +65,7 @@ fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     seal(&mut driver, &[(0, 15)], Commit::AnswerLost);
     driver.take_in(0, 15);
     driver.lose_assignment();
-    driver.take_up().unwrap();
+    driver.start_reading().unwrap();
     driver.commit(Commit::Acknowledged);
     driver.hand_over().unwrap();
 
@@ -100,7 +100,7 @@ fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     drop(driver);
     world.lock().unwrap().encoding = Encoding::Compatible;
     let mut driver = Driver::start(disk, world).unwrap();
-    driver.take_up().unwrap();
+    driver.start_reading().unwrap();
     post(&mut driver, &[Answer::Stored]);
     assert!(disk.count("batches") >= 1, "the other part");
     // It knows a setting of the other part no more: that one is frozen anew under
@@ -123,7 +123,7 @@ fn live(disk: &SimDisk, world: &Arc<Mutex<World>>) {
     driver.take_in(0, 5);
     driver.lose_assignment();
     world.lock().unwrap().logs.get_mut(&1).unwrap().start = 110;
-    driver.take_up().unwrap();
+    driver.start_reading().unwrap();
     driver.take_in(0, 1_000);
     driver.take_in(1, 1_000);
     driver.finish().unwrap();
@@ -137,7 +137,7 @@ fn configured(driver: Driver, disk: &SimDisk, world: &Arc<Mutex<World>>, value: 
     let settings = [("max_insert_threads".to_owned(), value.to_owned())];
     world.lock().unwrap().settings = settings.into();
     let mut driver = Driver::start(disk, world).unwrap();
-    driver.take_up().unwrap();
+    driver.start_reading().unwrap();
     driver
 }
 
@@ -209,7 +209,7 @@ fn crash(moment: &Moment, seed: u64) -> SimDisk {
 /// A new process opens what a crash has left: its account must balance.
 fn recover(disk: &SimDisk, world: &Arc<Mutex<World>>) -> Result<Driver, String> {
     let mut driver = Driver::start(disk, world).map_err(|error| error.to_string())?;
-    driver.take_up().map_err(|error| error.to_string())?;
+    driver.start_reading().map_err(|error| error.to_string())?;
     let world = world.lock().unwrap();
     world.audit(disk, &driver.positions)?;
     Ok(driver)
@@ -270,7 +270,7 @@ fn a_batch_that_is_being_split_is_never_taken_for_one_that_may_be_stored() {
     let disk = SimDisk::new();
     let (world, photos) = photographed(World::new(&[(0, 80)], BODY_MAX), &disk);
     let mut driver = Driver::start(&disk, &world).unwrap();
-    driver.take_up().unwrap();
+    driver.start_reading().unwrap();
     driver.take_in(0, 25);
     driver.seal().unwrap();
     driver.commit(Commit::Acknowledged);

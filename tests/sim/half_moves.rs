@@ -40,7 +40,7 @@ impl Case {
         let disk = SimDisk::new();
         let world = Arc::new(Mutex::new(World::new(&[(0, 90)], BODY_MAX)));
         let mut driver = Driver::start(&disk, &world).unwrap();
-        driver.take_up().unwrap();
+        driver.start_reading().unwrap();
         Self {
             disk,
             world,
@@ -83,7 +83,7 @@ impl Case {
                 let disk = moment.power_cut(seed);
                 assert!(whole(&disk), "cut at {}", moment.op);
                 let mut driver = Driver::start(&disk, &world).unwrap();
-                driver.take_up().unwrap();
+                driver.start_reading().unwrap();
                 let audit = world.lock().unwrap().audit(&disk, &driver.positions);
                 audit.unwrap_or_else(|error| panic!("cut at {}: {error}", moment.op));
             }
@@ -127,7 +127,7 @@ fn of_a_segment_in_doubt_before_the_outlet_looks_for_work() {
         case.driver.lose_assignment();
         // Somebody else committed past where it begins, not to where it ends.
         case.world.lock().unwrap().consume_elsewhere(0, 3);
-        let failed = case.half_way(arm, |driver| driver.take_up());
+        let failed = case.half_way(arm, |driver| driver.start_reading());
         let _ = case.driver.find();
         case.cut(|_| true);
         failed

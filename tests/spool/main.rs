@@ -2,6 +2,14 @@
 //! what packs and posts it. No broker and no server but those within the process; a test
 //! that starts a program of somebody else's holds a place (`support/exclusive.rs`).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that can't go on fails, and it lives by the system's clocks and files"
+)]
+
 mod exclusive_places;
 mod full_batches;
 mod golden_directory;

@@ -6,6 +6,14 @@
 //! `ops/test` brings the stack up and exports where it is; see `support/stack.rs` for a
 //! plain `cargo test --test stack`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that can't go on fails, and it lives by the system's clocks and files"
+)]
+
 mod bad_input;
 mod canary;
 mod check_finds;

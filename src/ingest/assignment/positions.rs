@@ -240,13 +240,13 @@ pub fn reset<E: From<io::Error>>(
 /// Why a commit was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The client's.
+    /// An error of the Kafka client.
     #[error(transparent)]
     Fatal(#[from] FatalError),
-    /// The client's.
+    /// An error of the Kafka client.
     #[error(transparent)]
     Kafka(#[from] BrokerError),
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     #[error(transparent)]
     Disk(#[from] io::Error),
     /// The broker said no.

@@ -111,6 +111,10 @@ impl Columns {
     }
 
     /// Hands out the rows as one batch of [`schema::segment`] and begins anew.
+    #[expect(
+        clippy::expect_used,
+        reason = "the columns are those of the segment's schema"
+    )]
     pub fn finish(&mut self) -> RecordBatch {
         self.rows = 0;
         RecordBatch::try_new(

@@ -28,7 +28,7 @@ fn place() -> Probed {
     }
 }
 
-fn topic_with(settings: &[(&str, &str)]) -> Survey {
+fn topic_with(settings: &[(&str, &str)]) -> TopicReport {
     let settings = settings
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_string()));
@@ -38,7 +38,7 @@ fn topic_with(settings: &[(&str, &str)]) -> Survey {
         committed: None,
         log,
     };
-    Survey {
+    TopicReport {
         source: Source {
             cluster: "c".into(),
             topic: "http_log".into(),
@@ -223,15 +223,15 @@ fn a_topic_that_is_away_compacted_or_read_too_late_is_a_problem() {
     let us = Uuid::nil();
     for (trouble, cure) in [
         (
-            Trouble::NoTopic,
+            ReportError::NoTopic,
             "correct kafka.topic (x.toml:2), or create it",
         ),
         (
-            Trouble::Broker("timed out".into()),
+            ReportError::Broker("timed out".into()),
             "kafka.brokers (default)",
         ),
         (
-            Trouble::Client("no such property".into()),
+            ReportError::Client("no such property".into()),
             "[kafka.librdkafka]",
         ),
     ] {

@@ -22,7 +22,7 @@ use spoolhouse::spool::segment::{Finished, OpenSegment};
 use spoolhouse::spool::undecodable::Message;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::time::SystemClock;
-use spoolhouse::upload::outcome::disposition::{Configured, Fate, History};
+use spoolhouse::upload::outcome::disposition::{Configured, Disposition, History};
 use spoolhouse::upload::outcome::error_codes;
 use spoolhouse::upload::outcome::{Outcome, Reason, Refusal};
 use uuid::Uuid;
@@ -154,7 +154,7 @@ impl Driver {
     }
 
     /// All partitions are assigned: judges what is sealed, finds the starts.
-    pub fn take_up(&mut self) -> io::Result<()> {
+    pub fn start_reading(&mut self) -> io::Result<()> {
         let world = self.world().clone();
         let sealed = self.intake.sealed()?;
         let mut starts = BTreeMap::new();
@@ -375,21 +375,21 @@ impl Driver {
             data_attempts_max: DATA_ATTEMPTS_MAX,
         };
         match post.history.judge(&outcome, &batch.footer, configured) {
-            Fate::Again => self.post = Some(post),
-            Fate::AgainRecalled => {
+            Disposition::Again => self.post = Some(post),
+            Disposition::AgainRecalled => {
                 self.outlet.recall(&mut post.batch)?;
                 self.post = Some(post);
             }
-            Fate::Remove => self.outlet.stored(batch)?,
-            Fate::Split => self.outlet.split(batch, bytes_max as u64)?,
-            Fate::Reject(_) => {
+            Disposition::Remove => self.outlet.stored(batch)?,
+            Disposition::Split => self.outlet.split(batch, bytes_max as u64)?,
+            Disposition::Reject(_) => {
                 let why = Rejection {
                     attempts: post.history.attempts,
                     ..Rejection::default()
                 };
                 self.outlet.reject(batch, &why)?;
             }
-            Fate::Doubt(fault) => self.outlet.doubt(batch, &fault)?,
+            Disposition::Doubt(fault) => self.outlet.doubt(batch, &fault)?,
         }
         Ok(())
     }
