@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::disk::{self, Access, Disk};
-use super::format::error::Fault;
 use super::layout::{Layout, Room};
+use super::quarantine::{self, Doubt};
 use super::{Outlet, Spool};
 
 /// Version of the documents below.
@@ -267,8 +267,8 @@ fn tidy(spool: &Spool, id: Uuid, now_ms: u64) {
 }
 
 fn aside(spool: &Spool, name: &str, why: &str) {
-    let fault = Fault::Request(why.to_owned());
-    if let Err(error) = spool.set_aside(Room::Inbox, name, &fault) {
+    let reason = Doubt::Request(why.to_owned());
+    if let Err(error) = quarantine::set_aside(spool, Room::Inbox, name, reason) {
         // Whatever it is, it must not keep anybody from working.
         tracing::warn!(file = %format!("inbox/{name}"), %error, "can't be set aside");
     }

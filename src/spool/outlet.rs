@@ -6,7 +6,7 @@
 
 pub mod cpu_budget;
 pub mod fit;
-pub mod manual_send;
+mod manual_send;
 mod pack;
 pub mod trial_pack;
 
@@ -22,7 +22,11 @@ use pack::{Learned, Packed};
 
 use super::Spool;
 use super::disk::{self, Access};
-use super::format::batch::recipe::{Encoding, Strength};
+use super::quarantine::{self, Doubt};
+pub use manual_send::{Brought, Declined, Leave, Wanted, foreign};
+
+use super::format::batch::recipe::Strength;
+use super::format::encoding::Encoding;
 use super::format::error::Fault;
 use super::format::footer::BatchFooter;
 use super::format::{batch, digest, read, schema};
@@ -273,11 +277,16 @@ impl Outlet {
     ///
     /// # Errors
     /// The disk's.
-    pub fn doubt(&self, batch: &Batch, fault: &Fault) -> io::Result<()> {
+    pub fn doubt(&self, batch: &Batch, reason: &Doubt) -> io::Result<()> {
         if batch.is_copy() {
             return Ok(());
         }
-        self.settled(self.spool.set_aside(batch.room, &batch.name(), fault))
+        self.settled(quarantine::set_aside(
+            &self.spool,
+            batch.room,
+            &batch.name(),
+            reason.clone(),
+        ))
     }
 
     /// Splits a batch that no attempt can have stored into batches of at most
@@ -318,7 +327,7 @@ impl Outlet {
         let recipe = self.recipe(options.encoding);
         let rows = match read::rows(batch.bytes.clone(), schema::batch()) {
             Ok(rows) => rows,
-            Err(fault) => return self.doubt(batch, &fault),
+            Err(fault) => return self.doubt(batch, &fault.into()),
         };
         let mut start = 0;
         while start < rows.num_rows() {
@@ -357,16 +366,8 @@ impl Outlet {
     }
 
     fn names(&self, room: Room) -> io::Result<Vec<Name>> {
-        let mut names: Vec<Name> = self
-            .spool
-            .disk()
-            .list(&self.spool.layout().room(room))?
-            .iter()
-            .filter(|entry| entry.is_file)
-            .filter_map(|entry| Name::parse(&entry.name))
-            .collect();
-        names.sort();
-        Ok(names)
+        let files = self.spool.layout().files(self.spool.disk(), room)?;
+        Ok(files.into_iter().map(|(name, _)| name).collect())
     }
 
     fn read(&self, room: Room, name: &Name) -> io::Result<Option<Batch>> {
@@ -375,7 +376,7 @@ impl Outlet {
         let footer = match read::batch(name, &bytes, self.spool.id()) {
             Ok(footer) => footer,
             Err(fault) => {
-                self.spool.set_aside(room, &name.to_string(), &fault)?;
+                quarantine::set_aside(&self.spool, room, &name.to_string(), fault)?;
                 return Ok(None);
             }
         };

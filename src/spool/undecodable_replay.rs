@@ -15,14 +15,13 @@ use uuid::Uuid;
 use super::Spool;
 use super::disk::{self, Access, Disk};
 use super::format::error::Fault;
-use super::format::footer::{self, ReplayedFrom};
+use super::format::footer::ReplayedFrom;
 use super::format::undecodable::{self, Kept, Undecodable};
 use super::format::{digest, segment};
 use super::layout::{Layout, Name, Room};
+use super::quarantine;
 use super::start::recovery_plan::Origin;
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
+use crate::spool::format::metadata;
 
 /// What became of the messages of one file.
 #[derive(Clone, Debug, Default)]
@@ -73,20 +72,9 @@ impl Source {
 /// # Errors
 /// The disk's.
 pub fn sources(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<Source>> {
-    let mut sources: Vec<Source> = disk
-        .list(&layout.room(Room::Undecodable))?
-        .into_iter()
-        .filter(|entry| entry.is_file)
-        .filter_map(|entry| {
-            let name = Name::parse(&entry.name)?;
-            matches!(name, Name::Undecodable { .. }).then_some(Source {
-                name,
-                bytes: entry.bytes,
-            })
-        })
-        .collect();
-    sources.sort_by_key(|source| source.name.number());
-    Ok(sources)
+    let files = layout.files(disk, Room::Undecodable)?.into_iter();
+    let ours = files.filter(|(name, _)| matches!(name, Name::Undecodable { .. }));
+    Ok(ours.map(|(name, bytes)| Source { name, bytes }).collect())
 }
 
 /// Reads one file, checked; for a look that changes nothing.
@@ -128,7 +116,7 @@ pub(super) fn origin(disk: &dyn Disk, layout: &Layout, from: &ReplayedFrom) -> i
         number: from.undecodable,
     };
     let path = layout.file(Room::Undecodable, &name.to_string());
-    let metadata = match footer::read_end(disk, &path, FOOTER_GUESS) {
+    let metadata = match metadata::read_end(disk, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::NoLonger),
         read => read?,
     };
@@ -155,7 +143,7 @@ pub fn replay(
     let file = match read(spool.disk(), spool.layout(), source, spool.id())? {
         Ok(file) => file,
         Err(fault) => {
-            spool.set_aside(Room::Undecodable, &source.name(), &fault)?;
+            quarantine::set_aside(spool, Room::Undecodable, &source.name(), fault)?;
             return Ok(Replayed::SetAside);
         }
     };

@@ -29,7 +29,7 @@ use super::slot::pacer::{PaceOptions, Pacer};
 use super::telemetry::View;
 use crate::blocking::{self, Blocking, Threads};
 use crate::spool::Outlet;
-use crate::spool::format::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::outlet::cpu_budget::Effort;
 use crate::spool::outlet::{Batch, PackOptions};
 use crate::time::{Clock, SystemClock};

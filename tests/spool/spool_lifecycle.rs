@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use arrow_array::UInt32Array;
 use bytes::Bytes;
-use spoolhouse::spool::format::batch::recipe::Encoding;
+use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::format::segment::OpenSegment;
 use spoolhouse::spool::format::undecodable::Message;
 use spoolhouse::spool::outlet::{PackOptions, Rejection};

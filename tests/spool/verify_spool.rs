@@ -14,7 +14,8 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use spoolhouse::ingest::decode::anonymize::mask;
 use spoolhouse::spool::disk::LocalDisk;
-use spoolhouse::spool::format::batch::recipe::{Encoding, Recipe, Strength};
+use spoolhouse::spool::format::batch::recipe::{Recipe, Strength};
+use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::format::footer::{
     BatchFooter, Cover, Footer, OffsetRange, SegmentFooter, UndecodableFooter, close,
 };

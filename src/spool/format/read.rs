@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::digest;
 use super::error::Fault;
-use super::footer::{self, BatchFooter, Footer, SegmentFooter};
+use super::footer::{BatchFooter, Footer, SegmentFooter};
 use super::schema;
+use crate::spool::format::metadata;
 use crate::spool::layout::Name;
 
 /// Rows that are read at once where a whole file is wanted.
@@ -34,7 +35,7 @@ pub struct Segment {
 /// Checks a segment's digest, footer, name and columns, and reads its rows.
 pub fn segment(name: &Name, bytes: Bytes, spool: Uuid) -> Result<Segment, Fault> {
     digest::check(&bytes)?;
-    let footer = segment_footer(name, &footer::parse(&bytes)?, spool)?;
+    let footer = segment_footer(name, &metadata::parse(&bytes)?, spool)?;
     let rows = rows(bytes, schema::segment())?;
     let held = rows.num_rows() as u64;
     if held != footer.rows {
@@ -52,7 +53,7 @@ pub fn batch(name: &Name, bytes: &Bytes, spool: Uuid) -> Result<BatchFooter, Fau
     if digest::of(bytes) != *digest {
         return Err(Fault::Digest);
     }
-    match Footer::from_metadata(&footer::parse(bytes)?)? {
+    match Footer::from_metadata(&metadata::parse(bytes)?)? {
         Footer::Batch(footer) if footer.spool != spool => Err(Fault::OtherSpool(footer.spool)),
         Footer::Batch(footer) if footer.oldest_segment() != Some(*number) => {
             Err(Fault::Name("its oldest segment has another number".into()))

@@ -14,9 +14,10 @@ use bytes::Bytes;
 
 use super::{Batch, Outlet, PackOptions, Packed};
 use crate::spool::disk;
-use crate::spool::format::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::format::error::Fault;
-use crate::spool::format::footer::{self, BatchFooter, Footer, Source};
+use crate::spool::format::footer::{BatchFooter, Footer, Source};
+use crate::spool::format::metadata;
 use crate::spool::format::{digest, read, schema};
 use crate::spool::layout::{Name, Room, error_sidecar, reason_sidecar};
 
@@ -344,7 +345,7 @@ impl Outlet {
 /// # Errors
 /// What is wrong with it.
 pub fn foreign(bytes: &Bytes, settings: &BTreeMap<String, String>) -> Result<BatchFooter, Fault> {
-    let metadata = footer::parse(bytes)?;
+    let metadata = metadata::parse(bytes)?;
     let columns: SchemaRef = schema::batch();
     let mut rows = 0;
     for chunk in read::chunks(bytes.clone(), &columns)? {

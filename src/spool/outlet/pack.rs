@@ -16,12 +16,14 @@ use bytes::Bytes;
 use super::{Batch, Outlet, PackOptions, name_of};
 use crate::failpoint;
 use crate::spool::disk::Access;
-use crate::spool::format::batch::recipe::{Encoding, Recipe, Strength};
+use crate::spool::format::batch::recipe::{Recipe, Strength};
 use crate::spool::format::batch::recipe_search;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::format::read::{self, Segment};
 use crate::spool::format::{batch, segment};
 use crate::spool::layout::{Name, Room};
 use crate::spool::outlet::fit::{self, Fit};
+use crate::spool::quarantine;
 
 /// How full of its limit a batch is to be, in percent: as much as its size can
 /// be foretold to.
@@ -243,7 +245,7 @@ impl Outlet {
             let text = name.to_string();
             let path = self.spool.layout().file(Room::Ready, &text);
             match read::segment(&name, self.spool.disk().read(&path)?, self.spool.id()) {
-                Err(fault) => self.spool.set_aside(Room::Ready, &text, &fault)?,
+                Err(fault) => quarantine::set_aside(&self.spool, Room::Ready, &text, fault)?,
                 Ok(next) => {
                     let other_topic = sources
                         .segments

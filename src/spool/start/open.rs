@@ -16,10 +16,12 @@ use crate::spool::disk::sync_order::SafeMoves;
 use crate::spool::disk::{self, Disk, Entry, LocalDisk};
 use crate::spool::format::error::Fault;
 use crate::spool::format::footer;
+use crate::spool::format::metadata;
 use crate::spool::format::read;
 use crate::spool::format::segment;
-use crate::spool::layout::{Layout, Name, Room};
+use crate::spool::layout::{ByName, Layout, Name, Room};
 use crate::spool::outlet::fit;
+use crate::spool::quarantine;
 use crate::spool::state::{State, StateError};
 use crate::spool::undecodable_replay;
 use crate::spool::{Access, Inner, Spool};
@@ -95,9 +97,6 @@ fn advice(trouble: Option<&io::Error>) -> &'static str {
         Some(_) => "; nothing is lost: mend it, then start again",
     }
 }
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
 
 impl Spool {
     /// Opens the spool in `root` on the local disk, creating it if it is empty.
@@ -204,7 +203,9 @@ impl Spool {
                 let ready = self.layout().file(Room::Ready, &place.1);
                 disk::relocate(self.disk(), &self.layout().file(place.0, &place.1), &ready)
             }
-            Repair::SetAside { place, fault } => self.set_aside(place.0, &place.1, fault),
+            Repair::SetAside { place, reason } => {
+                quarantine::set_aside(self, place.0, &place.1, reason.clone())
+            }
             Repair::Remainder { place, from_row } => {
                 tracing::info!(file = %shown(place), from_row, "finished packing that was cut short");
                 self.write_rest(place, *from_row)
@@ -219,7 +220,7 @@ impl Spool {
             .and_then(|name| read::segment(&name, bytes, self.id()));
         let segment = match read {
             Ok(segment) => segment,
-            Err(fault) => return self.set_aside(place.0, &place.1, &fault),
+            Err(fault) => return quarantine::set_aside(self, place.0, &place.1, fault),
         };
         let taken = from_row - segment.footer.first_row;
         let rest = fit::remainder(&segment, taken);
@@ -272,14 +273,10 @@ fn read_state(disk: &dyn Disk, layout: &Layout) -> Result<Option<State>, OpenErr
             .map_err(|why| OpenError::State { path, why }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             for room in Room::ALL {
-                let dir = layout.room(room);
-                let entries = disk
-                    .list(&dir)
-                    .map_err(|why| OpenError::Io { path: dir, why })?;
-                if entries
-                    .iter()
-                    .any(|entry| Name::parse(&entry.name).is_some())
-                {
+                let path = layout.room(room);
+                let files = layout.files(disk, room);
+                let files = files.map_err(|why| OpenError::Io { path, why })?;
+                if !files.is_empty() {
                     return Err(OpenError::NoState(layout.root().to_owned()));
                 }
             }
@@ -387,27 +384,19 @@ fn examine(
     entry: &Entry,
     spool: Uuid,
 ) -> io::Result<Found> {
-    let draft_of = entry.name.strip_suffix(".part").and_then(Name::parse);
-    if room == Room::Open && entry.is_file && draft_of.is_some() {
-        return Ok(Found::Draft);
-    }
-    let Some(name) = Name::parse(&entry.name).filter(|_| entry.is_file) else {
-        return Ok(Found::Faulty(Fault::Foreign));
+    let name = match room.look_up(&entry.name) {
+        _ if !entry.is_file => return Ok(Found::Faulty(Fault::Foreign)),
+        ByName::Draft => return Ok(Found::Draft),
+        ByName::Foreign => return Ok(Found::Faulty(Fault::Foreign)),
+        ByName::Misplaced(name) => return Ok(Found::Faulty(Fault::misplaced(&name, room))),
+        ByName::Ours(name) => name,
     };
-    let found = match (room, &name) {
-        (Room::Sealed | Room::Ready, Name::Segment { .. }) => {
-            footer::read_end(disk, path, FOOTER_GUESS)?
-                .and_then(|metadata| read::segment_footer(&name, &metadata, spool))
-                .map(Found::Segment)
-        }
-        (Room::Batches | Room::Sending | Room::Rejected, Name::Batch { .. }) => {
-            read::batch(&name, &disk.read(path)?, spool).map(Found::Batch)
-        }
-        (Room::Undecodable, Name::Undecodable { .. }) => Ok(Found::Undecodable),
-        _ => Err(Fault::Name(format!(
-            "{name} has no place in {}",
-            room.name()
-        ))),
+    let found = match &name {
+        Name::Segment { .. } => metadata::read_end(disk, path)?
+            .and_then(|metadata| read::segment_footer(&name, &metadata, spool))
+            .map(Found::Segment),
+        Name::Batch { .. } => read::batch(&name, &disk.read(path)?, spool).map(Found::Batch),
+        Name::Undecodable { .. } => Ok(Found::Undecodable),
     };
     Ok(found.unwrap_or_else(Found::Faulty))
 }

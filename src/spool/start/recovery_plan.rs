@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use crate::spool::format::error::Fault;
 use crate::spool::format::footer::{BatchFooter, Cover, ReplayedFrom, SegmentFooter};
 use crate::spool::layout::{Name, Room};
+use crate::spool::quarantine::Doubt;
 
 /// What a file was found to be.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ pub enum Repair {
         /// The file.
         place: Place,
         /// Why.
-        fault: Fault,
+        reason: Doubt,
     },
 }
 
@@ -106,7 +107,10 @@ pub fn plan(mut listing: Listing, next_segment: u64) -> Vec<Repair> {
         .collect();
     for place in settled {
         match listing.remove(&place) {
-            Some(Found::Faulty(fault)) => repairs.push(Repair::SetAside { place, fault }),
+            Some(Found::Faulty(fault)) => repairs.push(Repair::SetAside {
+                place,
+                reason: fault.into(),
+            }),
             Some(Found::Aside) => repairs.push(Repair::Redundant {
                 by: format!("{}/{}", Room::Doubtful.name(), place.1),
                 place,
@@ -171,7 +175,7 @@ fn replayed(listing: &mut Listing) -> Vec<Repair> {
             Origin::NoLonger => Repair::Release(place),
             Origin::Unknown => Repair::SetAside {
                 place,
-                fault: Fault::ReplayUndecided(by),
+                reason: Doubt::ReplayUndecided(by),
             },
         });
     }
@@ -232,7 +236,7 @@ fn covered(listing: &mut Listing) -> Vec<Repair> {
             }
             _ => Repair::SetAside {
                 place,
-                fault: Fault::Overlap(held.by),
+                reason: Doubt::Overlap(held.by),
             },
         });
     }
@@ -339,7 +343,7 @@ fn overlapping(listing: &mut Listing) -> Vec<Repair> {
             listing.remove(place);
             repairs.push(Repair::SetAside {
                 place: place.clone(),
-                fault: Fault::Overlap(newer.to_string()),
+                reason: Doubt::Overlap(newer.to_string()),
             });
         }
     }
