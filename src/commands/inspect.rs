@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::ingest::decode::anonymize::mask;
-use crate::spool::inspect::{self, Inspection, Options};
+use crate::spool::read_only::inspect::{self, Inspection, Options};
 use crate::text::plural;
 
 /// Rows that may be asked for: they are in memory.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use uuid::Uuid;
 
 use crate::ingest::window::{Limits, Window};
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 use crate::traffic::{Profile, Traffic};
 
 /// More messages than this are not tried: a segment of so many tells what a row takes.

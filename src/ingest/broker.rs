@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::assignment::resume::{Committed, Log, Signature};
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 
 /// How long a question to the broker may take before it is asked again.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);

@@ -44,7 +44,7 @@ use queue::{Message, Queue};
 
 use super::assignment::resume::{Committed, Log, Signature};
 use super::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError, Polled};
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 
 /// How to reach Kafka.
 #[derive(Clone, Debug)]

@@ -28,8 +28,8 @@ use super::telemetry::{Held, View, Watch};
 use super::window::Window;
 use crate::failpoint;
 use crate::spool::Intake;
-use crate::spool::fault::Fault;
-use crate::spool::footer::SegmentFooter;
+use crate::spool::format::error::Fault;
+use crate::spool::format::footer::SegmentFooter;
 use crate::time::Clock;
 
 /// How long one poll waits for a message.

@@ -10,9 +10,9 @@ use std::io;
 use super::backpressure::Headroom;
 use super::window::Window;
 use crate::spool::Intake;
-use crate::spool::fault::Fault;
-use crate::spool::footer::{SegmentFooter, Source};
-use crate::spool::segment::Finished;
+use crate::spool::format::error::Fault;
+use crate::spool::format::footer::{SegmentFooter, Source};
+use crate::spool::format::segment::Finished;
 
 /// Seals windows.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::assignment::positions::{self, Standing};
 use super::broker::BrokerError;
 use super::kafka::{Consumer, Options, topic_config};
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 
 /// What was seen.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::decode::record::decode;
-use crate::spool::fault::Fault;
-use crate::spool::segment::OpenSegment;
-use crate::spool::undecodable::Message;
+use crate::spool::format::error::Fault;
+use crate::spool::format::segment::OpenSegment;
+use crate::spool::format::undecodable::Message;
 use row_builder::Columns;
 
 /// Rows are handed to the encoder in runs of this many …

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::config::{ConfigError, Loaded};
 use crate::ingest::topic_report::{ReportError, TopicReport};
-use crate::spool::probe::{self, Probed};
+use crate::spool::read_only::disk_check::{self, Probed};
 use crate::text::plural;
 
 pub(super) use server::{learned, proxy};
@@ -149,7 +149,7 @@ pub(super) fn spool(seen: &Probed, loaded: &Loaded, floor: u64) -> Vec<Finding> 
     found
 }
 
-fn write_cure(trouble: &probe::Trouble, dir_key: &str) -> String {
+fn write_cure(trouble: &disk_check::Trouble, dir_key: &str) -> String {
     match trouble.kind {
         ErrorKind::ReadOnlyFilesystem => {
             format!("mount it writable, or set {dir_key} to another directory")

@@ -12,7 +12,7 @@
 )]
 
 pub mod lock;
-pub mod moves;
+pub mod sync_order;
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};

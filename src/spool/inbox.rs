@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::disk::{self, Access, Disk};
-use super::fault::Fault;
+use super::format::error::Fault;
 use super::layout::{Layout, Room};
 use super::{Outlet, Spool};
 

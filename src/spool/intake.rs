@@ -13,14 +13,15 @@ use std::time::SystemTime;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::Spool;
 use super::disk::{self, Access};
-use super::fault::Fault;
-use super::footer::{SegmentFooter, Source};
+use super::format::error::Fault;
+use super::format::footer;
+use super::format::footer::{SegmentFooter, Source};
+use super::format::read;
+use super::format::segment::{Finished, OpenSegment};
 use super::layout::{Name, Room};
-use super::read;
-use super::segment::{Finished, OpenSegment};
-use super::undecodable::limits::{Keeper, Limits};
-use super::{Spool, footer};
+use super::undecodable_retention::{Keeper, Limits};
 use crate::time::epoch_ms;
 
 /// Ingest's door.

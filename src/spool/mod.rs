@@ -19,32 +19,18 @@
 //! Two doors: [`Intake`] takes segments in, [`Outlet`] gives batches out. State
 //! is a file's place and name; a start reads the listing and no private index.
 
-pub mod batch;
-pub mod census;
-pub mod digest;
 pub mod disk;
-pub mod effort;
-pub mod fault;
-pub mod footer;
-pub mod glance;
+pub mod format;
 pub mod inbox;
-pub mod inspect;
 pub mod intake;
 pub mod layout;
-pub mod opening;
 pub mod outlet;
-pub mod packing;
-pub mod probe;
-pub mod read;
-pub mod recovery;
-pub mod rehearsal;
-pub mod replay;
-pub mod schema;
-pub mod segment;
+pub mod read_only;
+pub mod start;
 pub mod state;
 pub mod state_file;
-pub mod undecodable;
-pub mod verify;
+pub mod undecodable_replay;
+pub mod undecodable_retention;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -63,7 +49,7 @@ pub use outlet::Outlet;
 
 use disk::lock::OwnerLock;
 use disk::{Access, Disk};
-use fault::Fault;
+use format::error::Fault;
 use layout::{Layout, Name, Room};
 use state::State;
 

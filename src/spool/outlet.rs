@@ -4,8 +4,11 @@
 //! After an error nothing is given out before the spool was mended: only a look
 //! at the disk tells how far the change came.
 
-pub mod by_hand;
-mod freeze;
+pub mod cpu_budget;
+pub mod fit;
+pub mod manual_send;
+mod pack;
+pub mod trial_pack;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,18 +18,19 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use serde::Serialize;
 
-use freeze::{Learned, Packed};
+use pack::{Learned, Packed};
 
-use super::batch::recipe::{Encoding, Strength};
+use super::Spool;
 use super::disk::{self, Access};
-use super::effort::Effort;
-use super::fault::Fault;
-use super::footer::BatchFooter;
+use super::format::batch::recipe::{Encoding, Strength};
+use super::format::error::Fault;
+use super::format::footer::BatchFooter;
+use super::format::{batch, digest, read, schema};
 use super::layout::{Name, Room, error_sidecar};
-use super::packing::{self, Fit};
 use super::state_file::StateFile;
-use super::{Spool, batch, digest, read, schema};
 use crate::failpoint;
+use cpu_budget::Effort;
+use fit::Fit;
 
 /// Upload's door.
 #[derive(Debug)]
@@ -328,7 +332,7 @@ impl Outlet {
                 split_from: Some(batch.digest.clone()),
                 ..batch.footer.clone()
             };
-            let fit = packing::fit(left.num_rows() as u64, guess, bytes_max, |rows| {
+            let fit = fit::fit(left.num_rows() as u64, guess, bytes_max, |rows| {
                 let rows = left.slice(0, rows as usize);
                 let footer = footer(rows.num_rows() as u64);
                 batch::encode(&rows, &footer, &recipe, Strength::Full)

@@ -25,11 +25,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use spoolhouse::ingest::window::Window;
-use spoolhouse::spool::batch::recipe::Encoding;
-use spoolhouse::spool::effort::Effort;
-use spoolhouse::spool::footer::Source;
+use spoolhouse::spool::format::batch::recipe::Encoding;
+use spoolhouse::spool::format::footer::Source;
+use spoolhouse::spool::format::{read, schema};
+use spoolhouse::spool::outlet::cpu_budget::Effort;
 use spoolhouse::spool::outlet::{Batch, PackOptions};
-use spoolhouse::spool::{Intake, Outlet, Spool, read, schema};
+use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::traffic::{Profile, Traffic};
 
 /// Seconds between two seals.

@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt32Array};
 use assert_cmd::cargo::CommandCargoExt;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
-use spoolhouse::spool::inspect::{Options, inspect};
+use spoolhouse::spool::read_only::inspect::{Options, inspect};
 
 use crate::support::golden;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use arrow_schema::DataType;
-use spoolhouse::spool::schema;
+use spoolhouse::spool::format::schema;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::{fs, iter};
 
 use bytes::Bytes;
+use spoolhouse::spool::format::segment::OpenSegment;
+use spoolhouse::spool::format::undecodable::Message;
+use spoolhouse::spool::format::{digest, read};
 use spoolhouse::spool::layout::{Layout, Name};
 use spoolhouse::spool::outlet::PackOptions;
-use spoolhouse::spool::segment::OpenSegment;
-use spoolhouse::spool::undecodable::Message;
-use spoolhouse::spool::{Intake, Outlet, Spool, digest, read};
+use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::time::SystemClock;
 use uuid::Uuid;
 
@@ -201,7 +202,7 @@ fn ids_of(file: &Bytes) -> std::ops::Range<u64> {
 
 /// Every row must be, column by column, what was taken in.
 fn check_rows(batch: &Bytes) {
-    let held = read::rows(batch.clone(), spoolhouse::spool::schema::batch()).unwrap();
+    let held = read::rows(batch.clone(), spoolhouse::spool::format::schema::batch()).unwrap();
     let ids = arrow_array::cast::AsArray::as_primitive::<arrow_array::types::UInt64Type>(
         held.column_by_name("resource_id").unwrap(),
     );

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use spoolhouse::ingest::assignment::positions::{Reset, Standing, Target, plan, reset};
 use spoolhouse::ingest::assignment::resume::{Committed, Log, Signature, Verdict, judge};
+use spoolhouse::spool::format::segment::OpenSegment;
 use spoolhouse::spool::layout::Layout;
-use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::{Intake, Spool};
 use spoolhouse::time::SystemClock;
 use uuid::Uuid;

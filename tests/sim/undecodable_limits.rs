@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use spoolhouse::spool::format::segment::OpenSegment;
+use spoolhouse::spool::format::undecodable::{self, Kept, Message};
 use spoolhouse::spool::layout::{Layout, Name};
-use spoolhouse::spool::segment::OpenSegment;
-use spoolhouse::spool::undecodable::limits::Limits;
-use spoolhouse::spool::undecodable::{self, Kept, Message};
+use spoolhouse::spool::undecodable_retention::Limits;
 use spoolhouse::spool::{Intake, Spool};
 use spoolhouse::time::SystemClock;
 use uuid::Uuid;
@@ -120,7 +120,7 @@ fn past_the_budget_the_oldest_payloads_go_and_length_and_hash_stay() {
     assert_eq!(with_payload, newest, "the oldest went first");
     for message in &messages {
         assert_eq!(message.length, 500);
-        let hash = spoolhouse::spool::digest::of(&payload(message.offset));
+        let hash = spoolhouse::spool::format::digest::of(&payload(message.offset));
         assert_eq!(message.sha256, hash);
     }
     let held: usize = disk

@@ -6,12 +6,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use spoolhouse::ingest::window::Window;
-use spoolhouse::spool::batch::recipe::{Encoding, Recipe};
-use spoolhouse::spool::batch::trial;
 use spoolhouse::spool::disk::LocalDisk;
+use spoolhouse::spool::format::batch::recipe::{Encoding, Recipe};
+use spoolhouse::spool::format::batch::recipe_search;
+use spoolhouse::spool::format::{read, schema};
 use spoolhouse::spool::layout::Layout;
+use spoolhouse::spool::outlet::trial_pack;
 use spoolhouse::spool::outlet::{Batch, PackOptions};
-use spoolhouse::spool::{Intake, Outlet, Spool, read, rehearsal, schema};
+use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::traffic::{Profile, Traffic};
 
 /// Small, so that a few batches are packed soon.
@@ -132,11 +134,11 @@ fn a_recipe_found_by_trial_is_smaller_than_the_usual_one_for_repeating_rows() {
         panic!("no batch");
     };
     let rows = read::rows(batch.bytes.clone(), schema::batch()).unwrap();
-    let found = trial::choose(&rows, Encoding::Compact).unwrap();
+    let found = recipe_search::choose(&rows, Encoding::Compact).unwrap();
     let usual = Recipe::usual(Encoding::Compact);
     let size = |recipe| {
-        let strength = spoolhouse::spool::batch::recipe::Strength::Full;
-        let file = spoolhouse::spool::batch::encode(&rows, &batch.footer, recipe, strength);
+        let strength = spoolhouse::spool::format::batch::recipe::Strength::Full;
+        let file = spoolhouse::spool::format::batch::encode(&rows, &batch.footer, recipe, strength);
         file.unwrap().len()
     };
     let (found, usual) = (size(&found), size(&usual));
@@ -154,7 +156,7 @@ fn a_rehearsal_has_as_many_rows_as_the_batches_that_follow() {
         let spool = Spool::open(dir.path()).unwrap();
         let (intake, outlet) = (Intake::new(spool.clone()), Outlet::new(spool));
         let layout = Layout::new(dir.path());
-        let rehearse = || rehearsal::full_batch(&LocalDisk, &layout, &options(encoding)).unwrap();
+        let rehearse = || trial_pack::full_batch(&LocalDisk, &layout, &options(encoding)).unwrap();
         assert_eq!(rehearse(), None, "nothing waits");
         seal(&intake, profile, 0..60_000);
         let foretold = rehearse().unwrap().rows as f64;

@@ -11,11 +11,12 @@ use std::time::Instant;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 use spoolhouse::ingest::window::Window;
-use spoolhouse::spool::batch::order::Order;
-use spoolhouse::spool::batch::recipe::{Codec, Encoding, Recipe, Strength};
-use spoolhouse::spool::footer::BatchFooter;
+use spoolhouse::spool::format::batch::order::Order;
+use spoolhouse::spool::format::batch::recipe::{Codec, Encoding, Recipe, Strength};
+use spoolhouse::spool::format::footer::BatchFooter;
+use spoolhouse::spool::format::{batch, schema};
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
-use spoolhouse::spool::{Intake, Outlet, Spool, batch, schema};
+use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::traffic::corpus::{ODD_ADDRESSES, bad_messages, odd_messages};
 
 use crate::support::exclusive::place;

@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use spoolhouse::spool::batch::recipe::Encoding;
-use spoolhouse::spool::effort::Effort;
+use spoolhouse::spool::format::batch::recipe::Encoding;
+use spoolhouse::spool::outlet::cpu_budget::Effort;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::upload::proxy::Proxy;
 use spoolhouse::upload::request::{Target, insert};

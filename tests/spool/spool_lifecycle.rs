@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use arrow_array::UInt32Array;
 use bytes::Bytes;
-use spoolhouse::spool::batch::recipe::Encoding;
-use spoolhouse::spool::opening::OpenError;
+use spoolhouse::spool::format::batch::recipe::Encoding;
+use spoolhouse::spool::format::segment::OpenSegment;
+use spoolhouse::spool::format::undecodable::Message;
 use spoolhouse::spool::outlet::{PackOptions, Rejection};
-use spoolhouse::spool::segment::OpenSegment;
-use spoolhouse::spool::undecodable::Message;
+use spoolhouse::spool::start::open::OpenError;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 
 use crate::support::segments::{count_ids, ids_in, names_in, open_segment, source};
@@ -226,7 +226,7 @@ fn a_rejected_batch_keeps_its_bytes_and_says_why() {
 fn undecodable_messages_are_private_and_a_window_of_only_those_is_a_segment() {
     let dir = tempfile::tempdir().unwrap();
     let intake = Intake::new(Spool::open(dir.path()).unwrap());
-    let mut segment = spoolhouse::spool::segment::OpenSegment::new().unwrap();
+    let mut segment = spoolhouse::spool::format::segment::OpenSegment::new().unwrap();
     segment.keep_undecodable(Message {
         partition: 3,
         offset: 7,

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use spoolhouse::commands::produce::{Args, produce};
 use spoolhouse::ingest::decode::anonymize::mask;
 use spoolhouse::ingest::decode::record::decode;
-use spoolhouse::spool::schema::LOG_COLUMNS;
+use spoolhouse::spool::format::schema::LOG_COLUMNS;
 use spoolhouse::traffic::corpus::bad_messages;
 use spoolhouse::traffic::{Message, messages};
 use spoolhouse::traffic::{Profile, RESOURCE_IDS, Row, Traffic};

@@ -15,17 +15,18 @@ use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use spoolhouse::ingest::decode::anonymize::mask;
-use spoolhouse::spool::batch::recipe::{Encoding, Recipe, Strength};
 use spoolhouse::spool::disk::LocalDisk;
-use spoolhouse::spool::footer::{
+use spoolhouse::spool::format::batch::recipe::{Encoding, Recipe, Strength};
+use spoolhouse::spool::format::footer::{
     BatchFooter, Cover, Footer, OffsetRange, SegmentFooter, UndecodableFooter, close,
 };
+use spoolhouse::spool::format::segment::OpenSegment;
+use spoolhouse::spool::format::undecodable::{self, Kept, Message};
+use spoolhouse::spool::format::{batch, digest, segment};
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::outlet::{PackOptions, Rejection};
-use spoolhouse::spool::segment::OpenSegment;
-use spoolhouse::spool::undecodable::{self, Kept, Message};
-use spoolhouse::spool::verify::{Options, Report, verify};
-use spoolhouse::spool::{Intake, Outlet, Spool, batch, digest, segment};
+use spoolhouse::spool::read_only::verify::{Options, Report, verify};
+use spoolhouse::spool::{Intake, Outlet, Spool};
 use uuid::Uuid;
 
 use planted::Planter;
@@ -44,7 +45,7 @@ fn look(root: &Path) -> Report {
 
 /// Every fault as file and text.
 fn faults(report: &Report) -> Vec<(String, String)> {
-    let in_file = |file: &spoolhouse::spool::verify::FileReport| {
+    let in_file = |file: &spoolhouse::spool::read_only::verify::FileReport| {
         let path = format!("{}/{}", file.file.0.name(), file.file.1);
         let faults = file.faults.iter();
         faults

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use spoolhouse::spool::digest;
+use spoolhouse::spool::format::digest;
 use spoolhouse::traffic;
 
 use crate::support::nginx::{Line, Nginx};

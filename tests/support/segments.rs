@@ -13,9 +13,9 @@ use arrow_array::{
     UInt64Array,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use spoolhouse::spool::footer::Source;
-use spoolhouse::spool::schema;
-use spoolhouse::spool::segment::OpenSegment;
+use spoolhouse::spool::format::footer::Source;
+use spoolhouse::spool::format::schema;
+use spoolhouse::spool::format::segment::OpenSegment;
 
 /// The topic that test segments come from.
 pub fn source() -> Source {

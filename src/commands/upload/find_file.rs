@@ -12,10 +12,10 @@ use url::Url;
 use crate::commands::{Misuse, wiring};
 use crate::config::Loaded;
 use crate::spool::disk::{Disk, LocalDisk};
-use crate::spool::footer::{self, BatchFooter, Footer};
+use crate::spool::format::footer::{self, BatchFooter, Footer};
+use crate::spool::format::{digest, read};
 use crate::spool::layout::{Layout, Name, Room};
-use crate::spool::outlet::by_hand::{self, Wanted};
-use crate::spool::{digest, read};
+use crate::spool::outlet::manual_send::{self, Wanted};
 use crate::text::plural;
 use crate::upload::request;
 
@@ -90,7 +90,7 @@ pub(super) fn find(
     }
     let bytes = Bytes::from(std::fs::read(&path).map_err(|error| misuse(file, error))?);
     let settings = wiring::upload_options(&loaded.config).settings;
-    let footer = by_hand::foreign(&bytes, &settings).map_err(|fault| misuse(file, fault))?;
+    let footer = manual_send::foreign(&bytes, &settings).map_err(|fault| misuse(file, fault))?;
     if let Some(ours) = twin(layout, &digest::of(&bytes)) {
         let problem = format!("the spool holds this very batch: name {ours} instead");
         return Err(misuse(file, problem));

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::resume::{self, Committed, Log, Signature};
 use crate::ingest::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError};
 use crate::spool::Intake;
-use crate::spool::footer::{OffsetRange, Source};
+use crate::spool::format::footer::{OffsetRange, Source};
 use crate::spool::intake::Gap;
 use crate::time::Clock;
 

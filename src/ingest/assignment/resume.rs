@@ -10,7 +10,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::spool::footer::{OffsetRange, SegmentFooter, Source};
+use crate::spool::format::footer::{OffsetRange, SegmentFooter, Source};
 
 /// First word of the metadata of our commits; the digit is its version.
 const METADATA_TAG: &str = "spoolhouse/1";

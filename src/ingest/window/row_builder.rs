@@ -11,7 +11,7 @@ use arrow_array::builder::{
 };
 
 use crate::ingest::decode::record::Record;
-use crate::spool::schema;
+use crate::spool::format::schema;
 
 /// Bytes of a row in the columns of fixed width: four of 8, three of 4, one of 2.
 const FIXED_BYTES_PER_ROW: usize = 4 * 8 + 2 * 4 + 2;

@@ -7,7 +7,7 @@ use super::*;
 use crate::config;
 use crate::ingest::assignment::positions::Standing;
 use crate::ingest::assignment::resume::{Committed, Log, Signature};
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 
 /// Free space below which nothing is read.
 const FLOOR: u64 = 100 * bytesize::MIB;
@@ -91,7 +91,7 @@ fn a_place_that_takes_nothing_names_the_key_and_where_it_was_set() {
         (ErrorKind::StorageFull, "free space"),
         (ErrorKind::PermissionDenied, "give the directory"),
     ] {
-        let trouble = probe::Trouble {
+        let trouble = disk_check::Trouble {
             kind,
             text: "no".into(),
         };

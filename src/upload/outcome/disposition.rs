@@ -7,9 +7,9 @@
 
 use super::error_codes;
 use super::{Outcome, Reason, Refusal};
-use crate::spool::batch::recipe::Encoding;
-use crate::spool::fault::Fault;
-use crate::spool::footer::BatchFooter;
+use crate::spool::format::batch::recipe::Encoding;
+use crate::spool::format::error::Fault;
+use crate::spool::format::footer::BatchFooter;
 use crate::upload::settings::Settings;
 
 /// What happened to a batch so far.
@@ -125,7 +125,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::spool::footer::Source;
+    use crate::spool::format::footer::Source;
 
     fn reason(code: Option<u16>, may_be_stored: bool) -> Reason {
         Reason {

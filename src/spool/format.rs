@@ -1,0 +1,10 @@
+//! The bytes of spool files.
+
+pub mod batch;
+pub mod digest;
+pub mod error;
+pub mod footer;
+pub mod read;
+pub mod schema;
+pub mod segment;
+pub mod undecodable;

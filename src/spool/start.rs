@@ -1,0 +1,4 @@
+//! Opens a spool and repairs what a crash left.
+
+pub mod open;
+pub mod recovery_plan;
