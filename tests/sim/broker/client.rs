@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use spoolhouse::ingest::assignment::resume::{Committed, Log, Signature};
 use spoolhouse::ingest::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError, Polled};
-use spoolhouse::spool::footer::Source;
+use spoolhouse::spool::format::footer::Source;
 
 use super::fetch::{Fetch, Message, fetch_ahead, give_out};
 use super::group::Refusal;
