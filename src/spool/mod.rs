@@ -132,6 +132,11 @@ impl Spool {
         &*self.inner.clock
     }
 
+    fn write_state(&self) -> io::Result<()> {
+        let bytes = self.state().to_bytes()?;
+        disk::replace(self.disk(), &self.layout().state(), &bytes)
+    }
+
     fn disk(&self) -> &dyn Disk {
         &*self.inner.disk
     }

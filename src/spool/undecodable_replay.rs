@@ -20,7 +20,6 @@ use super::format::undecodable::{self, Kept, Undecodable};
 use super::format::{digest, segment};
 use super::layout::{Layout, Name, Room};
 use super::quarantine;
-use super::start::recovery_plan::Origin;
 use crate::spool::format::metadata;
 
 /// What became of the messages of one file.
@@ -50,6 +49,31 @@ pub enum Replayed {
     Undecided,
     /// The file is damaged and was set aside.
     SetAside,
+}
+
+/// Whether the file of undecodable messages that rows were replayed from
+/// still holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It does: it was not replaced yet.
+    Still,
+    /// It was replaced or removed.
+    NoLonger,
+    /// It can't be read.
+    Unknown,
+}
+
+impl Origin {
+    /// By the digests of the files in `undecodable/`, `None` for one that
+    /// can't be read.
+    pub fn find(from: &ReplayedFrom, digest: Option<Option<&str>>) -> Self {
+        match digest {
+            None => Self::NoLonger,
+            Some(None) => Self::Unknown,
+            Some(Some(digest)) if digest == from.digest => Self::Still,
+            Some(Some(_)) => Self::NoLonger,
+        }
+    }
 }
 
 /// A file of undecodable messages.

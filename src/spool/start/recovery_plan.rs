@@ -10,9 +10,10 @@
 use std::collections::BTreeMap;
 
 use crate::spool::format::error::Fault;
-use crate::spool::format::footer::{BatchFooter, Cover, ReplayedFrom, SegmentFooter};
+use crate::spool::format::footer::{BatchFooter, Cover, SegmentFooter};
 use crate::spool::layout::{Name, Room};
 use crate::spool::quarantine::Doubt;
+use crate::spool::undecodable_replay::Origin;
 
 /// What a file was found to be.
 #[derive(Debug)]
@@ -32,31 +33,6 @@ pub enum Found {
     Aside,
     /// No file of ours, or no longer.
     Faulty(Fault),
-}
-
-/// Whether the file of undecodable messages that rows were replayed from
-/// still holds them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// It does: it was not replaced yet.
-    Still,
-    /// It was replaced or removed.
-    NoLonger,
-    /// It can't be read.
-    Unknown,
-}
-
-impl Origin {
-    /// By the digests of the files in `undecodable/`, `None` for one that
-    /// can't be read.
-    pub fn find(from: &ReplayedFrom, digest: Option<Option<&str>>) -> Self {
-        match digest {
-            None => Self::NoLonger,
-            Some(None) => Self::Unknown,
-            Some(Some(digest)) if digest == from.digest => Self::Still,
-            Some(Some(_)) => Self::NoLonger,
-        }
-    }
 }
 
 /// A file's place: room and name.

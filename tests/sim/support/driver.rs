@@ -19,7 +19,7 @@ use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
 use spoolhouse::spool::outlet::{Brought, Leave, Wanted};
 use spoolhouse::spool::quarantine::Doubt;
-use spoolhouse::spool::start::open::OpenError;
+use spoolhouse::spool::start::OpenError;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::time::SystemClock;
 use spoolhouse::upload::outcome::disposition::{Configured, Disposition, History};

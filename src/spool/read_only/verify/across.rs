@@ -9,7 +9,8 @@ use super::{Finding, Note};
 use crate::spool::format::footer::{BatchFooter, Cover, OffsetRange, Source};
 use crate::spool::layout::{Name, Room};
 use crate::spool::quarantine::Doubt;
-use crate::spool::start::recovery_plan::{self, Found, Listing, Origin, Place, Repair};
+use crate::spool::start::recovery_plan::{self, Found, Listing, Place, Repair};
+use crate::spool::undecodable_replay::Origin;
 
 /// Findings that concern more than one file.
 #[derive(Debug, Default)]
