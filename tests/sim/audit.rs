@@ -11,7 +11,7 @@ mod durable;
 mod files;
 mod sending;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::clickhouse::ClickHouse;
 use crate::disk::{LifeDisk, Observer, SPOOL};
 use crate::messages::MessageId;
 use crate::proxy::Nginx;
-use crate::scheduler::now;
+use crate::scheduler::{Process, current, now};
 use crate::support::sim_disk::Op;
 use crate::violations::Violations;
 
@@ -48,10 +48,12 @@ struct State {
     repeated: Vec<Range>,
     /// How far the wall clock has jumped since the last request.
     jumped: Duration,
-    /// The last `pace.json` may not have been saved.
-    is_pace_lost: bool,
+    /// Processes whose last `pace.json` may not have been saved.
+    pace_lost: BTreeSet<Process>,
     /// The request that `pace.json` announced last.
     announced: Option<u64>,
+    /// Tokens of what a person asked for, and was put in line for that.
+    asked_for: BTreeSet<String>,
     /// When a file came to `ready/`.
     ready_since: BTreeMap<PathBuf, Duration>,
 }
@@ -61,6 +63,16 @@ struct State {
 pub struct Audit {
     parts: Parts,
     state: Arc<Mutex<State>>,
+}
+
+impl State {
+    /// The process that acts has saved `pace.json`, or has not.
+    fn pace_saved(&mut self, is_saved: bool) {
+        match is_saved {
+            true => self.pace_lost.remove(&current()),
+            false => self.pace_lost.insert(current()),
+        };
+    }
 }
 
 impl fmt::Debug for Audit {
@@ -134,6 +146,7 @@ impl Observer for Audit {
                     ("", "") if files::name(to) == "spool.json" => self.check_positions(disk, from),
                     ("sealed", "ready") => self.check_release(disk, from),
                     ("open", "batches" | "rejected") => self.check_packed(disk, from, to),
+                    (_, "sending") => self.note_asked_for(disk, to),
                     _ => {}
                 }
                 if files::is_published(to) && from != to {
@@ -151,13 +164,13 @@ impl Observer for Audit {
             Op::Rename(_, to) if files::directory(to) == "ready" => {
                 state.ready_since.insert(to.clone(), now());
             }
-            Op::Rename(_, to) if files::name(to) == "pace.json" => {
-                state.is_pace_lost = done.is_err()
+            Op::Rename(_, to) if files::name(to) == "pace.json" => state.pace_saved(done.is_ok()),
+            Op::Write(path, _) if files::name(path).starts_with("pace.json") && done.is_err() => {
+                state.pace_saved(false);
             }
-            Op::Write(path, _) if files::name(path).starts_with("pace.json") => {
-                state.is_pace_lost |= done.is_err();
+            Op::SyncDir(path) if path == Path::new(SPOOL) && done.is_err() => {
+                state.pace_saved(false);
             }
-            Op::SyncDir(path) if path == Path::new(SPOOL) => state.is_pace_lost |= done.is_err(),
             _ => {}
         }
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use spoolhouse::spool::format::schema::LOG_COLUMNS;
-use spoolhouse::upload::outcome::Answer;
+use spoolhouse::upload::outcome::{Answer, error_codes};
 use url::Url;
 
 use crate::scheduler::{self, draw, fault};
@@ -52,6 +52,21 @@ pub enum InsertFault {
 }
 
 impl InsertFault {
+    /// As it can be: an exception that is raised before the first row leaves nothing behind.
+    fn possible(self) -> Self {
+        match self {
+            Self::Halfway(code)
+            | Self::InView(code)
+            | Self::After(code)
+            | Self::MidStream(code)
+                if error_codes::lookup(code).is_some_and(|code| code.nothing_stored) =>
+            {
+                Self::Refused(code)
+            }
+            possible => possible,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Refused(_) => "insert refused",
@@ -268,6 +283,7 @@ impl ClickHouse {
             Some(wrong) => Some(wrong),
             None => state.standing.or_else(|| state.faults.pop_front()),
         };
+        let met = met.map(InsertFault::possible);
         if let Some(met) = met {
             fault(met.name());
         }

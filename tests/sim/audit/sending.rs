@@ -70,7 +70,7 @@ impl Audit {
         let announced = pace["in_flight_ms"].as_u64();
         let mut state = self.state();
         let is_new = announced.is_some() && announced != state.announced;
-        if !is_new && !state.is_pace_lost {
+        if !is_new && !state.pace_lost.contains(&seen.process) {
             let what = format!("{}: pace.json announces {announced:?}", seen.token);
             self.parts.violations.report(Rule::SentUnannounced, what);
         }
@@ -83,7 +83,8 @@ impl Audit {
             let main = || all.iter().filter(|before| before.is_main);
             let admitted = main().filter(|before| before.reply.may_use_slot()).count();
             let last = main().rfind(|before| before.reply.may_use_slot())?;
-            let is_forgotten = state.is_pace_lost && last.process != seen.process;
+            let is_forgotten =
+                last.process != seen.process && state.pace_lost.contains(&last.process);
             if admitted >= ADMITTED_MAX || is_forgotten {
                 return None;
             }
@@ -116,10 +117,19 @@ impl Audit {
             return; // a copy of a file from outside
         };
         let before = in_directory("sending").find(|(_, token)| *token != seen.token);
-        let older = in_directory("batches").find(|(name, _)| *name < own);
+        let is_asked_for = self.state().asked_for.contains(&seen.token);
+        let older = in_directory("batches").find(|(name, _)| !is_asked_for && *name < own);
         if let Some((name, _)) = before.or(older) {
             let what = format!("{own} goes before {name}");
             self.parts.violations.report(Rule::OutOfTurn, what);
+        }
+    }
+
+    /// A batch is about to be put in line; while a request is open it may be for that.
+    pub(super) fn note_asked_for(&self, disk: &LifeDisk, to: &Path) {
+        let live = disk.files(Path::new(SPOOL));
+        if let Some(token) = files::token(to).filter(|_| !requests(&live).is_empty()) {
+            self.state().asked_for.insert(token.to_owned());
         }
     }
 
