@@ -160,7 +160,7 @@ fn the_runbook_knows_every_line_of_the_log_that_asks_for_help() {
         for head in [
             "tracing::warn!(",
             "tracing::error!(",
-            "retry_log.say(",
+            "log_retry(",
             "disk_trouble(",
         ] {
             lines.extend(shipped.split(head).skip(1).filter_map(said));

@@ -17,69 +17,77 @@ const RUN_BY: [(&str, &str, &str); 17] = [
     ("ops/test", ".ci/run", "exec ops/test"),
     (
         "cargo install --locked --path .",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "command(\"cargo install\")",
     ),
     (
         "ops/stack up",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "command(\"ops/stack up\")",
     ),
     (
         "spoolhouse check --proxy",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "does(\"spoolhouse check --proxy\")",
     ),
     (
         "spoolhouse run &",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "begins(\"spoolhouse run\"",
     ),
     (
         "spoolhouse produce",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "begins(\"spoolhouse produce\"",
     ),
     (
         "spoolhouse status",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "does(\"spoolhouse status\")",
     ),
     (
         "spoolhouse status --watch",
-        "tests/terminal_session.rs",
+        "tests/stack/terminal_session.rs",
         "status --watch",
     ),
     (
         "curl -s localhost:9464/readyz",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "does(\"curl -s localhost:9464/readyz\")",
     ),
     (
         "spoolhouse inspect spool/ready",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "does(\"spoolhouse inspect spool/ready\")",
     ),
     (
         "spoolhouse verify",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "does(\"spoolhouse verify\")",
     ),
     (
         "spoolhouse inspect spool/rejected",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "does(\"spoolhouse inspect spool/rejected\")",
     ),
     (
         "spoolhouse upload spool/rejected",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "does(\"spoolhouse upload\")",
     ),
-    ("duckdb -c", "tests/new_user.rs", "does(\"duckdb -c\")"),
-    ("python3 -c", "tests/new_user.rs", "does(\"python3 -c\")"),
+    (
+        "duckdb -c",
+        "tests/stack/new_user.rs",
+        "does(\"duckdb -c\")",
+    ),
+    (
+        "python3 -c",
+        "tests/stack/new_user.rs",
+        "does(\"python3 -c\")",
+    ),
     (
         "clickhouse local",
-        "tests/new_user.rs",
+        "tests/stack/new_user.rs",
         "does(\"clickhouse local\")",
     ),
 ];
@@ -117,7 +125,7 @@ fn every_command_of_the_readme_is_run_by_a_test() {
     }
     assert_eq!(used.len(), RUN_BY.len(), "some are no more in the README");
     assert_eq!(in_block, BLOCK.len());
-    assert!(read("tests/upload_by_hand.rs").contains("what_the_readme_says_about_curl"));
+    assert!(read("tests/stack/upload_by_hand.rs").contains("what_the_readme_says_about_curl"));
 }
 
 /// Where the links of a document lead, and pictures.
