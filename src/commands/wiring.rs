@@ -9,8 +9,9 @@ use crate::ingest::{kafka, window};
 use crate::spool::Spool;
 use crate::spool::outlet::cpu_budget::Effort;
 use crate::spool::undecodable_retention::Limits;
+use crate::upload::proxy::TransportError;
 use crate::upload::slot::pacer;
-use crate::upload::transport::{Transport, TransportError, TransportOptions};
+use crate::upload::transport::{Transport, TransportOptions};
 use crate::upload::{request, send, settings, telemetry};
 
 /// Undecodable messages may take one part in so many of the spool's budget.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::broker::{ASK_TIMEOUT, Broker, BrokerError};
+use super::commit::Log;
 use super::commit_tracker::Commits;
 use crate::heartbeat::Heartbeat;
 use crate::spool::Intake;
@@ -20,7 +21,7 @@ use crate::spool::format::footer::Source;
 use crate::spool::intake::Gap;
 use crate::spool::quarantine::Doubt;
 use crate::time::Clock;
-use resume::{Log, Start, Verdict};
+use resume::{Start, Verdict};
 
 /// Our partitions of one topic.
 #[derive(Debug)]

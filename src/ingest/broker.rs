@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::assignment::resume::{Committed, Log, Signature};
+use super::commit::{Committed, Log, Signature};
 use crate::spool::format::footer::Source;
 
 /// How long a question to the broker may take before it is asked again.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::assignment::resume::{Committed, Signature};
+use super::commit::{Committed, Signature};
 use crate::spool::format::footer::SegmentFooter;
 
 /// The commits of one assignment.

@@ -42,8 +42,8 @@ use context::{Context, code_of};
 use pinned::{PINNED, Pinned};
 use queue::{Message, Queue};
 
-use super::assignment::resume::{Committed, Log, Signature};
 use super::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError, Polled};
+use super::commit::{Committed, Log, Signature};
 use crate::spool::format::footer::Source;
 
 /// How to reach Kafka.

@@ -4,17 +4,15 @@
 //! undecodable message, or as a hole in the log. Memory is bounded by the roll
 //! size, whatever the messages look like.
 
-pub mod row_builder;
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::decode::record::decode;
+use super::decode::row_builder::Columns;
 use crate::spool::format::error::Fault;
 use crate::spool::format::segment::OpenSegment;
 use crate::spool::format::undecodable::Message;
-use row_builder::Columns;
 
 /// Rows are handed to the encoder in runs of this many …
 const RUN_ROWS: usize = 8_192;

@@ -17,7 +17,8 @@ use crate::spool::disk::LocalDisk;
 use crate::spool::format::footer::Source;
 use crate::spool::layout::Layout;
 use crate::spool::read_only::{disk_check, snapshot};
-use crate::upload::transport::{Transport, TransportError};
+use crate::upload::proxy::TransportError;
+use crate::upload::transport::Transport;
 use crate::upload::{query, send};
 use findings::Finding;
 

@@ -17,10 +17,11 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::outcome::{Answer, Outcome, Reason};
+use super::proxy::TransportError;
 use super::send;
 use super::slot::pace_file::{self, Saved};
 use super::slot::pacer::Pacer;
-use super::transport::{Transport, TransportError};
+use super::transport::Transport;
 use crate::spool::disk::lock::OwnerLock;
 use crate::spool::layout::Layout;
 

@@ -28,7 +28,7 @@ use url::Url;
 
 use super::outcome::connect_error;
 use super::outcome::{Answer, Outcome, Reason, Refusal};
-use super::proxy::{Posted, Proxy};
+use super::proxy::{Posted, Proxy, TransportError};
 use super::request::Request;
 use preconnect::Preconnect;
 
@@ -79,20 +79,10 @@ impl Default for TransportOptions {
     }
 }
 
-/// The HTTP client could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    /// For example without any root certificate.
-    #[error("can't set up the HTTP client")]
-    Client(#[from] reqwest::Error),
-    /// The file with the certificates can't be used.
-    #[error("can't use the certificates in {file}: {problem}")]
-    Certificates {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        problem: String,
-    },
+impl From<reqwest::Error> for TransportError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Client(error.into())
+    }
 }
 
 /// The certificates of a PEM file; there is at least one.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use spoolhouse::ingest::assignment::positions::{Reset, Standing, Target, plan, reset};
-use spoolhouse::ingest::assignment::resume::{Committed, Log, Signature, Verdict, judge};
+use spoolhouse::ingest::assignment::resume::{Verdict, judge};
+use spoolhouse::ingest::commit::{Committed, Log, Signature};
 use spoolhouse::spool::format::segment::OpenSegment;
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::{Intake, Spool};

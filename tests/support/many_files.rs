@@ -7,7 +7,7 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use spoolhouse::ingest::decode::record::decode;
-use spoolhouse::ingest::window::row_builder::Columns;
+use spoolhouse::ingest::decode::row_builder::Columns;
 use spoolhouse::spool::format::batch::recipe::{Recipe, Strength};
 use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::format::footer::{BatchFooter, Cover, OffsetRange, Source};

@@ -13,8 +13,9 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::resume::{self, Committed, Log, Signature};
+use super::resume;
 use crate::ingest::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError};
+use crate::ingest::commit::{Committed, Log, Signature};
 use crate::spool::Intake;
 use crate::spool::format::footer::{OffsetRange, Source};
 use crate::spool::intake::Gap;

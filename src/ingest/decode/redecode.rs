@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::record::{Undecodable, decode};
-use crate::ingest::window::row_builder::Columns;
+use crate::ingest::decode::row_builder::Columns;
 use crate::spool::format::error::Fault;
 use crate::spool::format::undecodable::Kept;
 use crate::spool::undecodable_replay::Decoded;

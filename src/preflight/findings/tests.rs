@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::config;
 use crate::ingest::assignment::positions::Standing;
-use crate::ingest::assignment::resume::{Committed, Log, Signature};
+use crate::ingest::commit::{Committed, Log, Signature};
 use crate::spool::format::footer::Source;
 
 /// Free space below which nothing is read.

@@ -9,7 +9,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use spoolhouse::ingest::assignment::resume::{self, Committed, Verdict};
+use spoolhouse::ingest::assignment::resume::{self, Verdict};
+use spoolhouse::ingest::commit::Committed;
 use spoolhouse::ingest::commit_tracker::Commits;
 use spoolhouse::spool::format::footer::SegmentFooter;
 use spoolhouse::spool::format::segment::{Finished, OpenSegment};

@@ -11,7 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, UInt64Type};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use spoolhouse::ingest::assignment::resume::{Committed, Log};
+use spoolhouse::ingest::commit::{Committed, Log};
 use spoolhouse::spool::format::digest;
 use spoolhouse::spool::format::encoding::Encoding;
 
