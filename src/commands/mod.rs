@@ -20,7 +20,7 @@ pub mod produce;
 pub mod replay_undecodable;
 pub mod run;
 pub mod status;
-pub(crate) mod terminal;
+pub mod terminal;
 pub mod upload;
 pub mod verify;
 mod wiring;

@@ -4,5 +4,5 @@
 //! Invariant: where there is no terminal nothing is drawn, and the terminal is left as
 //! it was found. Knows what is shown only as text.
 
-pub(crate) mod progress_bar;
-pub(crate) mod screen;
+pub mod progress_bar;
+pub mod screen;

@@ -121,7 +121,7 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_metric_of_an_alert_or_the_runbook_exists() {
-    let described = read("src/observe/metrics.rs");
+    let described = read("src/observe/metrics/table.rs");
     let mut named = metrics_in(&read("ops/prometheus/alerts.yml"));
     assert!(named.len() > 10);
     named.extend(metrics_in(&read("ops/prometheus/alerts.test.yml")));

@@ -13,7 +13,9 @@
 mod alerts;
 mod help_texts;
 mod import_fences;
+mod import_graph;
 mod installed_files;
 mod readme;
 mod schema_agreement;
+mod source_guide;
 mod support;
