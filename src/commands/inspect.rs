@@ -1,5 +1,6 @@
-//! `spoolhouse inspect`: what a Parquet file is, of the spool or not. Looks at
-//! one file after the other, needs no configuration and changes nothing.
+//! `spoolhouse inspect`: what a Parquet file is, of the spool or not.
+//!
+//! Invariant: looks at one file after the other, needs no configuration and changes nothing.
 
 mod print;
 

@@ -1,5 +1,8 @@
 //! `spoolhouse positions`: where every partition is read next, and moving that
 //! place on purpose.
+//!
+//! Invariant: without `--reset` nothing changes and nobody joins the group; a reset is
+//! for the owner of the spool only, and is planned before it is confirmed.
 
 mod print;
 

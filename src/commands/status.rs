@@ -1,6 +1,8 @@
 //! `spoolhouse status`: what waits, when the next slot is, how long the backlog
-//! takes, and what needs a person. Looks at the files and changes nothing; takes
-//! no lock and needs no daemon. Where one runs it is asked for what the files
+//! takes, and what needs a person.
+//!
+//! Invariant: looks at the files and changes nothing; takes no lock and needs no
+//! daemon. Where one runs it is asked for what the files
 //! don't tell: rates, Kafka, the last errors.
 
 mod print;

@@ -2,7 +2,7 @@
 //!
 //! What is to be sent is asked for in `inbox/`. A running owner carries it out;
 //! without one this process takes the lock and does so itself. Either way it is
-//! the send loop that acts, and this command only waits for the answers.
+//! the send loop that acts: this command only leaves requests and waits for answers.
 
 mod find_file;
 mod wait;

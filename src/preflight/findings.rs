@@ -1,5 +1,7 @@
-//! From what was seen to what is said about it, and how to mend it. Pure: what
-//! is right, worth knowing or wrong is decided here and nowhere else.
+//! From what was seen to what is said about it, and how to mend it.
+//!
+//! Invariant: no I/O; what is right, worth knowing or wrong is decided here and
+//! nowhere else, and each cure names the key and where it was set.
 
 mod server;
 

@@ -1,6 +1,6 @@
-//! The only door through which the spool's files change.
+//! The one place where the spool's files change.
 //!
-//! Every durable change is one of the steps below, and each step ends synced:
+//! Invariant: every durable change is one of the steps below, and each step ends synced:
 //! [`publish`] bundles write, file sync, rename and directory sync, so that no
 //! caller can forget one. An operation that returned `Ok` survives a power cut;
 //! one that returned an error may have happened or not, and every caller is

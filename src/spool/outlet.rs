@@ -1,8 +1,9 @@
 //! The way out of the spool, for the upload.
 //!
-//! A batch is frozen before it is sent and removed only when it is stored.
-//! After an error nothing is given out before the spool was mended: only a look
-//! at the disk tells how far the change came.
+//! Invariant: a batch is frozen before it is sent and removed only when it is stored.
+//! After an error nothing is given out before the spool was mended: only a look at
+//! the disk tells how far the change came. May touch `ready/`, `batches/`, `sending/`
+//! and `rejected/`, and what is taken back from `doubtful/`.
 
 pub mod cpu_budget;
 mod fit;

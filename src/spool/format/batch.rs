@@ -2,8 +2,10 @@
 //! row are the throughput.
 //!
 //! One row group and one page per column, no statistics, sorted so that like
-//! stands by like; how exactly is a [`Recipe`]. The same rows in the same order
-//! under the same recipe give the same bytes.
+//! stands by like; how exactly is a [`Recipe`].
+//!
+//! Invariant: the same rows in the same order under the same recipe give the same
+//! bytes. Values to values: no I/O and no clock.
 
 pub mod order;
 pub mod recipe;

@@ -1,5 +1,7 @@
 //! What any one Parquet file is: ours or not, wherever it lies, whatever it is
-//! called. Changes nothing and trusts nothing: its rows are looked at only once
+//! called.
+//!
+//! Invariant: changes nothing and trusts nothing: its rows are looked at only once
 //! its digest was found to be right, or if it never claimed one. A file is never
 //! in memory as a whole.
 

@@ -1,6 +1,6 @@
-//! Reads a whole spool and says what is wrong with it. Changes nothing and takes
-//! no lock: it may look while the owner works.
+//! Reads a whole spool and says what is wrong with it.
 //!
+//! Invariant: changes nothing and takes no lock: it may look while the owner works.
 //! A file that moved on between listing and reading is looked for again, and
 //! what two files seem to hold both counts only if it is still so after several
 //! looks. One file is in memory at a time; of the others, what their footers say.
