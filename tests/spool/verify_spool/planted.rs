@@ -9,12 +9,12 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
-use spoolhouse::spool::batch::recipe::{Encoding, Recipe, Strength};
-use spoolhouse::spool::footer::{
+use spoolhouse::spool::format::batch::recipe::{Encoding, Recipe, Strength};
+use spoolhouse::spool::format::footer::{
     BatchFooter, Cover, Footer, OffsetRange, SegmentFooter, UndecodableFooter, close,
 };
-use spoolhouse::spool::undecodable::{self, Kept};
-use spoolhouse::spool::{batch, digest, segment};
+use spoolhouse::spool::format::undecodable::{self, Kept};
+use spoolhouse::spool::format::{batch, digest, segment};
 use uuid::Uuid;
 
 use super::message;
