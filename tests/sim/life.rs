@@ -31,6 +31,9 @@ const URL: &str = "http://proxy.test:8124/";
 /// How long draining may take, in virtual time: longer than any back-off.
 const CALM_MAX: Duration = Duration::from_secs(3_000);
 
+/// How long after the last window's time everything has to be quiet.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// How long the daemon may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(120);
 
@@ -378,19 +381,21 @@ impl Life {
         }
     }
 
-    /// Waits until everything that can go has gone.
+    /// Waits until everything that can go has gone, and nothing has come for a while: a
+    /// window may still be open.
     fn drain(&self) -> Result<(), String> {
         let until = now() + CALM_MAX;
+        let quiet = Duration::from_millis(self.plan.world.roll_ms) + QUIET;
+        let mut since = None;
         loop {
-            let left = self.left();
-            let Some(left) = left else {
-                return Ok(());
-            };
-            if now() >= until {
-                return Err(format!(
-                    "not drained: {left}; {}",
-                    self.machine.disk.listing()
-                ));
+            match self.left() {
+                None if now() >= *since.get_or_insert(now()) + quiet => return Ok(()),
+                None => {}
+                Some(left) if now() >= until => {
+                    let listing = self.machine.disk.listing();
+                    return Err(format!("not drained: {left}; {listing}"));
+                }
+                Some(_) => since = None,
             }
             wait_until(now() + LOOK_EVERY);
         }
@@ -406,9 +411,13 @@ impl Life {
         if self.kafka.is_producing() {
             return Some("messages still come".to_owned());
         }
-        for (partition, log) in self.kafka.topics().last()?.logs.clone() {
-            let committed = self.kafka.committed(partition).unwrap_or(0).max(log.start);
-            let incarnation = self.kafka.topics().last()?.incarnation;
+        let topics = self.kafka.topics();
+        let topic = topics.last()?;
+        let incarnation = topic.incarnation;
+        for (&partition, log) in &topic.logs {
+            // A commit that is repeated may move the group's offset back; ours stays.
+            let committed = self.kafka.furthest_commit(incarnation, partition);
+            let committed = committed.max(log.start);
             let unread = (committed..log.end).find(|offset| {
                 let id = MessageId {
                     incarnation,

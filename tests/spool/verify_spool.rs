@@ -4,36 +4,25 @@ mod planted;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arrow_array::{RecordBatch, StringArray, UInt32Array};
-use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
+use planted::Planter;
 use spoolhouse::ingest::decode::anonymize::mask;
 use spoolhouse::spool::disk::LocalDisk;
-use spoolhouse::spool::format::batch::recipe::{Recipe, Strength};
-use spoolhouse::spool::format::encoding::Encoding;
-use spoolhouse::spool::format::footer::{
-    BatchFooter, Cover, Footer, OffsetRange, SegmentFooter, UndecodableFooter, close,
-};
+use spoolhouse::spool::format::footer::{SegmentFooter, UndecodableFooter};
 use spoolhouse::spool::format::segment::OpenSegment;
 use spoolhouse::spool::format::undecodable::{self, Kept, Message};
-use spoolhouse::spool::format::{batch, digest, segment};
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::outlet::{PackOptions, Rejection};
 use spoolhouse::spool::read_only::verify::{Options, Report, verify};
 use spoolhouse::spool::{Intake, Outlet, Spool};
-use uuid::Uuid;
-
-use planted::Planter;
 
 use crate::support::golden;
-use crate::support::segments::{names_in, open_segment, rows, source};
+use crate::support::segments::{names_in, open_segment, source};
 
 fn look(root: &Path) -> Report {
     let options = Options {

@@ -10,7 +10,7 @@ use spoolhouse::traffic::corpus::{ODD_ADDRESSES, bad_messages, long_url, odd_mes
 
 use crate::support::stack::House;
 use crate::support::stack::feed::At;
-use crate::support::stack::house::ends;
+use crate::support::stack::house::topic::ends;
 use crate::support::stack::spool_files::{Kept, Row, files_in, undecodable};
 
 /// Ordinary messages, and the rows they become.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::support::stack::house::{NOWHERE, ends};
+use crate::support::stack::house::NOWHERE;
+use crate::support::stack::house::topic::ends;
 use crate::support::stack::recorder::Recorder;
 use crate::support::stack::rows::{assert_same, feed_steadily, rows, send, stored};
 use crate::support::stack::spool_files::{covered, document, files_in, log_rows};

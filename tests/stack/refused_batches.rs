@@ -56,8 +56,9 @@ fn a_setting_that_the_server_does_not_know_is_named_with_its_way_out() {
     house.start();
     let places = send(&house, &rows);
     wait_for_alarm(&house, "no_such_setting = \"\" in [upload.settings]");
-    house.wait_until("the batch in batches/ again", || {
-        files_in(&house.spool(), "batches").len() == 1
+    house.wait_until("the batch in batches/ again, and nowhere else", || {
+        let count = |room| files_in(&house.spool(), room).len();
+        (count("batches"), count("sending")) == (1, 0)
     });
     house.kill();
     house.upload_settings = "interval = \"100ms\"";

@@ -4,78 +4,21 @@
 //! ClickHouse.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use spoolhouse::spool::format::digest;
 use spoolhouse::traffic;
 
-use crate::support::nginx::{Line, Nginx};
+use crate::support::nginx::Nginx;
 use crate::support::stack::by_hand::{
-    self, assert_exit, house_with_segments, is_empty, last_in, said, upload,
+    SLOW_SETTINGS, admitted, assert_exit, house_with_segments, is_empty, last_in, picture,
+    refusals, refuse_data, rows_in, said, slow_proxy, upload,
 };
 use crate::support::stack::house::NOWHERE;
 use crate::support::stack::rows::{assert_same, rows, send, stored};
-use crate::support::stack::spool_files::{decode, files_in, log_rows};
+use crate::support::stack::spool_files::{files_in, log_rows};
 use crate::support::stack::{House, root, stack};
-
-/// One request every 3.003 s: nginx counts 333 in 1000 s.
-const SLOW: &str = "20r/m";
-const SLOT: f64 = 3.0;
-const SLOT_SETTINGS: &str = by_hand::SLOW_SETTINGS;
-
-/// Two clocks, and a loaded machine.
-const TOLERANCE: f64 = 0.1;
-
-/// A proxy with slow slots.
-fn slow_proxy() -> Nginx {
-    Nginx::start(
-        SLOW,
-        &format!("proxy_pass http://127.0.0.1:{};", stack().clickhouse),
-    )
-}
-
-/// Requests that were let through, which must keep their distance.
-fn admitted(nginx: &Nginx) -> Vec<Line> {
-    let log = nginx.log();
-    let admitted: Vec<Line> = log.into_iter().filter(|line| line.is_admitted).collect();
-    for pair in admitted.windows(2) {
-        let distance = pair[1].time - pair[0].time;
-        assert!(distance > SLOT - TOLERANCE, "two requests in {distance} s");
-    }
-    admitted
-}
-
-fn refusals(nginx: &Nginx) -> usize {
-    nginx.log().iter().filter(|line| !line.is_admitted).count()
-}
-
-/// Makes the table refuse every row, or no more.
-fn refuse_data(house: &House, refuse: bool) {
-    house.clickhouse(match refuse {
-        true => "ALTER TABLE http_log ADD CONSTRAINT no CHECK resource_id > 18446744073709551614",
-        false => "ALTER TABLE http_log DROP CONSTRAINT no",
-    });
-}
-
-fn rows_in(file: &Path) -> usize {
-    let batches = decode(fs::read(file).unwrap());
-    batches.iter().map(|batch| batch.num_rows()).sum()
-}
-
-/// Every file of the spool with its content.
-fn picture(house: &House) -> Vec<(PathBuf, Vec<u8>)> {
-    let files = walkdir::WalkDir::new(house.spool()).sort_by_file_name();
-    let files = files.into_iter().map(Result::unwrap);
-    files
-        .filter(|entry| entry.file_type().is_file())
-        .map(|entry| {
-            let content = fs::read(entry.path()).unwrap();
-            (entry.into_path(), content)
-        })
-        .collect()
-}
 
 #[test]
 fn a_ready_segment_goes_by_hand_after_what_may_be_stored_and_before_the_others() {
@@ -129,7 +72,7 @@ fn a_refused_batch_goes_by_hand_once_its_data_is_mended_beside_a_process_that_ru
     let mut house = House::new("by_hand_rejected", 1);
     let proxy = slow_proxy();
     house.upload_url = proxy.url();
-    house.upload_settings = SLOT_SETTINGS;
+    house.upload_settings = SLOW_SETTINGS;
     refuse_data(&house, true);
     house.start();
     send(&house, &all[..400]);
@@ -188,7 +131,7 @@ fn a_refused_batch_goes_by_hand_without_a_process_and_now_means_now() {
     refuse_data(&house, false);
     let proxy = slow_proxy();
     house.upload_url = proxy.url();
-    house.upload_settings = SLOT_SETTINGS;
+    house.upload_settings = SLOW_SETTINGS;
 
     // The slot is taken: what does not wait for it is refused, and kept.
     let (status, _) =
@@ -310,7 +253,7 @@ fn a_file_from_outside_goes_once_under_the_hash_of_its_bytes_and_is_removed() {
     let token = digest::of(&fs::read(&outside).unwrap());
     let proxy = slow_proxy();
     house.upload_url = proxy.url();
-    house.upload_settings = SLOT_SETTINGS;
+    house.upload_settings = SLOW_SETTINGS;
     let file = outside.to_str().unwrap();
 
     let kept = upload(&house, &[file, "--keep"]);

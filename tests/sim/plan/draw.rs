@@ -190,9 +190,7 @@ impl What {
                 count: dice.between(1, 6) as usize,
                 fault: dice.of(&[AskFault::Error, AskFault::Silence]),
             },
-            29 => Self::OutOfOrder {
-                count: dice.between(1, 3) as u32,
-            },
+            29 => Self::PutOut,
             30 => Self::BrokerDown {
                 ms: dice.between(200, 20_000),
             },

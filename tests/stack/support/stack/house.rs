@@ -4,25 +4,22 @@
 //! A test that fails leaves its directory behind and says where; one that
 //! passes takes everything with it.
 
+pub mod seen;
+pub mod topic;
+
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use serde_json::Value;
 use tempfile::TempDir;
+use topic::create_topic;
 
-use super::feed::{At, Feed};
+use super::feed::At;
 use super::mounts::Mounts;
-use super::spool_files::{self, Row, Totals};
-use super::{ask_clickhouse, ask_kafka, http, stack, tables, unique_name};
+use super::{ask_clickhouse, ask_kafka, spool_files, stack, tables, unique_name};
 use crate::support::exclusive::{Place, place};
 
 /// The longest that anything may take that a test waits for; far more than it
@@ -359,141 +356,6 @@ impl House {
         )
     }
 
-    /// A way to send messages that may go to another thread.
-    pub fn feed(&self) -> Feed {
-        Feed::of(&self.brokers, &self.name, self.partitions)
-    }
-
-    /// Sends messages, to the partitions in turn; returns when the broker has
-    /// them, with their places.
-    pub fn produce<'m>(&self, messages: impl IntoIterator<Item = &'m [u8]>) -> Vec<At> {
-        let mut feed = self.feed();
-        for message in messages {
-            feed.send(Some(message));
-        }
-        feed.finish()
-    }
-
-    /// Deletes what lies before `offset` in a partition's log, as retention does.
-    pub fn delete_before(&self, partition: i32, offset: i64) {
-        let mut offsets = TopicPartitionList::new();
-        offsets
-            .add_partition_offset(&self.name, partition, Offset::Offset(offset))
-            .unwrap();
-        let deleted = ask_kafka(&self.brokers, |admin, options| {
-            admin.delete_records(&offsets, options)
-        })
-        .unwrap();
-        deleted.elements()[0].error().unwrap();
-    }
-
-    /// Sets what the broker does with the topic's data.
-    pub fn configure_topic(&self, settings: &[(&str, &str)]) {
-        let topic = ResourceSpecifier::Topic(&self.name);
-        let settings = settings.iter().copied();
-        let config = settings.fold(AlterConfig::new(topic), |config, (name, value)| {
-            config.set(name, value)
-        });
-        let altered = ask_kafka(&self.brokers, |admin, options| {
-            admin.alter_configs([&config], options)
-        });
-        assert!(altered.unwrap().pop().unwrap().is_ok());
-    }
-
-    /// First and end offset of each partition's log.
-    pub fn logs(&self) -> Vec<(i64, i64)> {
-        let client: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            .create()
-            .unwrap();
-        let log = |partition| {
-            client
-                .fetch_watermarks(&self.name, partition, PATIENCE)
-                .unwrap()
-        };
-        (0..self.partitions).map(log).collect()
-    }
-
-    /// Deletes the topic, and creates it again under the same name.
-    pub fn recreate_topic(&self) {
-        let topics = [self.name.as_str()];
-        let deleted = ask_kafka(&self.brokers, |admin, options| {
-            admin.delete_topics(&topics, options)
-        });
-        assert!(deleted.unwrap().pop().unwrap().is_ok());
-        self.wait_until("the topic to be there again", || {
-            create_topic(&self.brokers, &self.name, self.partitions)
-        });
-    }
-
-    /// Deletes the consumer group with all it committed. Nobody may be in it.
-    pub fn delete_group(&self) {
-        self.wait_until("the group to be deleted", || {
-            let groups = [self.group.as_str()];
-            let deleted = ask_kafka(&self.brokers, |admin, options| {
-                admin.delete_groups(&groups, options)
-            });
-            deleted.unwrap().pop().unwrap().is_ok()
-        });
-    }
-
-    /// A view of what its group commits.
-    pub fn commits(&self) -> Commits {
-        Commits {
-            client: ClientConfig::new()
-                .set("bootstrap.servers", &self.brokers)
-                .set("group.id", &self.group)
-                .create()
-                .unwrap(),
-            topic: self.name.clone(),
-            partitions: self.partitions,
-        }
-    }
-
-    /// `spool.json`, once it is there.
-    pub fn state_file(&self) -> Option<Value> {
-        let text = fs::read(self.spool().join("spool.json")).ok()?;
-        Some(serde_json::from_slice(&text).unwrap())
-    }
-
-    /// The positions in `spool.json` of the topic that was read last, by partition.
-    pub fn positions(&self) -> BTreeMap<i32, i64> {
-        let state = self.state_file().unwrap_or_default();
-        let source = state["sources"]
-            .as_array()
-            .and_then(|sources| sources.last());
-        let positions = source
-            .and_then(|source| source["positions"].as_object().cloned())
-            .unwrap_or_default();
-        let position = |(partition, offset): (String, Value)| {
-            (partition.parse().unwrap(), offset.as_i64().unwrap())
-        };
-        positions.into_iter().map(position).collect()
-    }
-
-    /// The gaps that it wrote down: partition, first and end offset.
-    pub fn gaps(&self) -> Vec<(i32, i64, i64)> {
-        let journal = fs::read_to_string(self.spool().join("gaps.jsonl")).unwrap_or_default();
-        let gap = |line: &str| {
-            let gap: Value = serde_json::from_str(line).unwrap();
-            let number = |key: &str| gap[key].as_i64().unwrap();
-            (number("partition") as i32, number("from"), number("to"))
-        };
-        journal.lines().map(gap).collect()
-    }
-
-    /// Waits until it has read, sealed and committed everything in front of
-    /// these places' ends.
-    pub fn wait_until_committed(&self, places: &[At]) {
-        let ends = ends(places);
-        let commits = self.commits();
-        self.wait_until("its commits", || {
-            let committed = commits.offsets();
-            let reached = |(partition, end): (&i32, &i64)| committed.get(partition) >= Some(end);
-            ends.iter().all(reached)
-        });
-    }
-
     /// Waits until all of that is committed and nothing waits in the spool.
     pub fn wait_until_drained(&self, places: &[At]) {
         self.wait_until_committed(places);
@@ -512,82 +374,6 @@ impl House {
         let rooms = ["sealed", "ready", "batches", "sending"];
         let holds = |room: &&str| !spool_files::files_in(&self.spool(), room).is_empty();
         !rooms.iter().any(holds)
-    }
-
-    /// Asks ClickHouse, in its database.
-    pub fn clickhouse(&self, sql: &str) -> String {
-        ask_clickhouse(self.clickhouse, &self.name, sql)
-    }
-
-    /// All rows of its table, sorted.
-    pub fn stored_rows(&self) -> Vec<Row> {
-        let answer = self.clickhouse(
-            "SELECT toUInt32(timestamp) AS timestamp, * EXCEPT timestamp FROM http_log \
-             SETTINGS output_format_json_quote_64bit_integers = 0 FORMAT JSONEachRow",
-        );
-        let rows = answer
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap());
-        let mut rows: Vec<Row> = rows.collect();
-        rows.sort();
-        rows
-    }
-
-    /// What the totals say: requests, bytes and time, summed by key.
-    pub fn stored_totals(&self) -> Totals {
-        let answer = self.clickhouse(
-            "SELECT toUInt32(minute), resource_id, response_status, cache_status, remote_addr, \
-             sum(requests), sum(bytes_sent), sum(request_time_milli) FROM http_log_totals \
-             GROUP BY minute, resource_id, response_status, cache_status, remote_addr \
-             SETTINGS output_format_json_quote_64bit_integers = 0 FORMAT JSONCompactEachRow",
-        );
-        let total = |line: &str| {
-            let (minute, resource, status, cache, address, requests, bytes, time) =
-                serde_json::from_str(line).unwrap();
-            (
-                (minute, resource, status, cache, address),
-                [requests, bytes, time],
-            )
-        };
-        answer.lines().map(total).collect()
-    }
-
-    /// How many requests had an outcome, as its metrics name it.
-    pub fn requests_with(&self, outcome: &str) -> f64 {
-        let text = self.observed("/metrics");
-        let name = format!("spoolhouse_requests_total{{outcome=\"{outcome}\"}} ");
-        let value = text.lines().find_map(|line| line.strip_prefix(&name));
-        value.map_or(0.0, |value| value.parse().unwrap())
-    }
-
-    /// Where its status server listens.
-    pub fn observe_address(&self) -> String {
-        format!("127.0.0.1:{}", self.observe.get())
-    }
-
-    /// What a path of its status server says.
-    pub fn observed(&self, path: &str) -> String {
-        let (status, text) = self.asked(path);
-        assert_eq!(status, 200, "{path}");
-        text
-    }
-
-    /// Status and answer of a path of its status server.
-    pub fn asked(&self, path: &str) -> (u16, String) {
-        let (status, text) = http(self.observe.get(), "GET", path, b"");
-        (status, String::from_utf8(text).unwrap())
-    }
-
-    /// A metric's value, added up over its labels; 0 before it is first counted.
-    pub fn metric(&self, name: &str) -> f64 {
-        let text = self.observed("/metrics");
-        let values = text.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let ours = rest.starts_with([' ', '{']);
-            let (_, value) = rest.rsplit_once(' ')?;
-            ours.then(|| value.parse::<f64>().unwrap())
-        });
-        values.sum()
     }
 }
 
@@ -611,17 +397,6 @@ impl Drop for House {
     }
 }
 
-/// Creates a topic; false if there is one of that name, or not quite gone yet.
-fn create_topic(brokers: &str, name: &str, partitions: i32) -> bool {
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
-        // The stack's own minute would be a race against slow machines.
-        .set("retention.ms", "3600000");
-    let created = ask_kafka(brokers, |admin, options| {
-        admin.create_topics([&topic], options)
-    });
-    created.unwrap().pop().unwrap().is_ok()
-}
-
 /// Runs a command that says little to its end, or to a kill when it takes longer
 /// than [`PATIENCE`].
 pub fn output_in_time(command: &mut Command) -> Output {
@@ -633,54 +408,4 @@ pub fn output_in_time(command: &mut Command) -> Output {
     }
     let _ = child.kill();
     child.wait_with_output().unwrap()
-}
-
-/// What a group has committed, seen from outside of it.
-pub struct Commits {
-    client: BaseConsumer,
-    topic: String,
-    partitions: i32,
-}
-
-impl Commits {
-    /// Offset and metadata of each partition that has a commit.
-    pub fn signed(&self) -> BTreeMap<i32, (i64, String)> {
-        let mut wanted = TopicPartitionList::new();
-        for partition in 0..self.partitions {
-            wanted.add_partition(&self.topic, partition);
-        }
-        let deadline = Instant::now() + PATIENCE;
-        let committed = loop {
-            // A broker that has just come up looks for its groups first.
-            match self.client.committed_offsets(wanted.clone(), PATIENCE) {
-                Ok(committed) => break committed,
-                Err(error) => assert!(Instant::now() < deadline, "{error}"),
-            }
-            thread::sleep(LOOK_EVERY);
-        };
-        let elements = committed.elements();
-        let signed = elements.iter().filter_map(|element| {
-            let offset = element.offset().to_raw().filter(|offset| *offset >= 0)?;
-            Some((element.partition(), (offset, element.metadata().to_owned())))
-        });
-        signed.collect()
-    }
-
-    /// Offset of each partition that has a commit.
-    pub fn offsets(&self) -> BTreeMap<i32, i64> {
-        let signed = self.signed().into_iter();
-        signed
-            .map(|(partition, (offset, _))| (partition, offset))
-            .collect()
-    }
-}
-
-/// The offset after the last of these places, by partition.
-pub fn ends(places: &[At]) -> BTreeMap<i32, i64> {
-    let mut ends = BTreeMap::new();
-    for at in places {
-        let end = ends.entry(at.partition).or_insert(0);
-        *end = at.offset.max(*end - 1) + 1;
-    }
-    ends
 }
