@@ -29,7 +29,7 @@ pub use sources::{KEYS, variable_of};
 use typed::Typed;
 pub use validate::target;
 
-use crate::spool::format::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 use crate::upload::transport::Auth;
 
 /// The file that is read when none is named, if it exists.

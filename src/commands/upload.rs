@@ -24,7 +24,7 @@ use crate::spool::disk::{Disk, LocalDisk, parent};
 use crate::spool::inbox::{self, Request, State};
 use crate::spool::layout::Layout;
 use crate::spool::read_only::snapshot;
-use crate::spool::start::open::OpenError;
+use crate::spool::start::OpenError;
 use crate::text::plural;
 use crate::time::epoch_ms;
 use crate::upload::send::{self, request_queue};

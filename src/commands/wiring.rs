@@ -20,7 +20,7 @@ const UNDECODABLE_SHARE: u64 = 4;
 ///
 /// # Errors
 /// A [`crate::config::ConfigError`] if there can be no spool in that directory,
-/// an [`OpenError`](crate::spool::start::open::OpenError) if the disk has trouble that may pass, or that names the
+/// an [`OpenError`](crate::spool::start::OpenError) if the disk has trouble that may pass, or that names the
 /// owner's pid if there is one.
 pub(super) fn open_spool(loaded: &Loaded) -> anyhow::Result<Spool> {
     Spool::open(&loaded.config.spool.dir).map_err(|error| {

@@ -16,9 +16,9 @@ use super::broker::{ASK_TIMEOUT, Broker, BrokerError};
 use super::commit_tracker::Commits;
 use crate::heartbeat::Heartbeat;
 use crate::spool::Intake;
-use crate::spool::format::error::Fault;
 use crate::spool::format::footer::Source;
 use crate::spool::intake::Gap;
+use crate::spool::quarantine::Doubt;
 use crate::time::Clock;
 use resume::{Log, Start, Verdict};
 
@@ -79,7 +79,7 @@ pub fn start_reading(
             Verdict::Ready => intake.ready(&segment)?,
             Verdict::Adopt => commits.sealed(segment),
             Verdict::Wait => {}
-            Verdict::Doubt => intake.doubt(&segment, &Fault::CommittedElsewhere)?,
+            Verdict::Doubt => intake.doubt(&segment, &Doubt::CommittedElsewhere)?,
         }
     }
     intake.record_positions(&source, &positions)?;

@@ -30,6 +30,7 @@ use crate::failpoint;
 use crate::spool::Intake;
 use crate::spool::format::error::Fault;
 use crate::spool::format::footer::SegmentFooter;
+use crate::spool::quarantine::Doubt;
 use crate::time::Clock;
 
 /// How long one poll waits for a message.
@@ -342,7 +343,7 @@ impl<B: Broker> Ingest<'_, B> {
             self.close_window()?;
             if let Some(footer) = self.publish(now)
                 && is_mixed
-                && let Err(error) = self.intake.doubt(&footer, &Fault::TopicRecreated)
+                && let Err(error) = self.intake.doubt(&footer, &Doubt::TopicRecreated)
             {
                 self.disk_trouble("setting a segment aside", &error, now);
             }

@@ -16,12 +16,13 @@ use uuid::Uuid;
 use super::Spool;
 use super::disk::{self, Access};
 use super::format::error::Fault;
-use super::format::footer;
 use super::format::footer::{SegmentFooter, Source};
 use super::format::read;
 use super::format::segment::{Finished, OpenSegment};
 use super::layout::{Name, Room};
+use super::quarantine::{self, Doubt};
 use super::undecodable_retention::{Keeper, Limits};
+use crate::spool::format::metadata;
 use crate::time::epoch_ms;
 
 /// Ingest's door.
@@ -257,7 +258,7 @@ impl Intake {
             let footer = match Name::parse(&entry.name) {
                 Some(name) if entry.is_file => {
                     let bytes = self.spool.disk().read(&dir.join(&entry.name))?;
-                    footer::parse(&bytes).and_then(|metadata| {
+                    metadata::parse(&bytes).and_then(|metadata| {
                         read::segment_footer(&name, &metadata, self.spool.id())
                     })
                 }
@@ -267,7 +268,7 @@ impl Intake {
                 // Not ours to judge: the next start finishes the replay.
                 Ok(footer) if footer.replayed_from.is_some() => {}
                 Ok(footer) => footers.push(footer),
-                Err(fault) => self.spool.set_aside(Room::Sealed, &entry.name, &fault)?,
+                Err(fault) => quarantine::set_aside(&self.spool, Room::Sealed, &entry.name, fault)?,
             }
         }
         footers.sort_by_key(|footer| footer.segment);
@@ -311,9 +312,9 @@ impl Intake {
     ///
     /// # Errors
     /// The disk's.
-    pub fn doubt(&self, segment: &SegmentFooter, fault: &Fault) -> io::Result<()> {
+    pub fn doubt(&self, segment: &SegmentFooter, reason: &Doubt) -> io::Result<()> {
         let name = Name::segment(segment.segment).to_string();
-        self.spool.set_aside(Room::Sealed, &name, fault)
+        quarantine::set_aside(&self.spool, Room::Sealed, &name, reason.clone())
     }
 }
 

@@ -25,6 +25,7 @@ pub mod inbox;
 pub mod intake;
 pub mod layout;
 pub mod outlet;
+pub mod quarantine;
 pub mod read_only;
 pub mod start;
 pub mod state;
@@ -32,7 +33,7 @@ pub mod state_file;
 pub mod undecodable_replay;
 pub mod undecodable_retention;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -49,7 +50,6 @@ pub use outlet::Outlet;
 
 use disk::lock::OwnerLock;
 use disk::{Access, Disk};
-use format::error::Fault;
 use layout::{Layout, Name, Room};
 use state::State;
 
@@ -107,11 +107,9 @@ impl Spool {
         let mut holdings = BTreeMap::new();
         for room in Room::ALL {
             let mut holding = Holding::default();
-            for entry in self.inner.disk.list(&self.inner.layout.room(room))? {
-                if entry.is_file && Name::parse(&entry.name).is_some() {
-                    holding.files += 1;
-                    holding.bytes += entry.bytes;
-                }
+            for (_, bytes) in self.layout().files(self.disk(), room)? {
+                holding.files += 1;
+                holding.bytes += bytes;
             }
             holdings.insert(room, holding);
         }
@@ -132,6 +130,11 @@ impl Spool {
 
     fn clock(&self) -> &dyn Clock {
         &*self.inner.clock
+    }
+
+    fn write_state(&self) -> io::Result<()> {
+        let bytes = self.state().to_bytes()?;
+        disk::replace(self.disk(), &self.layout().state(), &bytes)
     }
 
     fn disk(&self) -> &dyn Disk {
@@ -179,42 +182,6 @@ impl Spool {
 
     fn count_bytes(&self, change: i64) {
         self.inner.bytes.fetch_add(change, Ordering::Relaxed);
-    }
-
-    /// Moves a file to `doubtful/`, the reason beside it first.
-    fn set_aside(&self, room: Room, name: &str, fault: &Fault) -> io::Result<()> {
-        tracing::error!(
-            file = %format!("{}/{name}", room.name()),
-            reason = %fault,
-            "file set aside in doubtful/; nothing in it was removed",
-        );
-        metrics::counter!("spoolhouse_files_set_aside_total").increment(1);
-        let reason = serde_json::json!({
-            "file": name,
-            "from": room.name(),
-            "reason": fault.to_string(),
-        });
-        let kept = self.free_name(Room::Doubtful, name)?;
-        let sidecar = layout::reason_sidecar(&kept);
-        self.write_sidecar(Room::Doubtful, &sidecar, &reason)?;
-        disk::relocate(
-            self.disk(),
-            &self.layout().file(room, name),
-            &self.layout().file(Room::Doubtful, &kept),
-        )
-    }
-
-    /// `name`, or the first `name.1`, `name.2`, … that replaces nothing.
-    fn free_name(&self, room: Room, name: &str) -> io::Result<String> {
-        let entries = self.disk().list(&self.layout().room(room))?;
-        let taken: HashSet<String> = entries.into_iter().map(|entry| entry.name).collect();
-        let mut free = name.to_owned();
-        let mut copy = 0_u32;
-        while taken.contains(&free) {
-            copy += 1;
-            free = format!("{name}.{copy}");
-        }
-        Ok(free)
     }
 
     fn write_sidecar(&self, room: Room, name: &str, content: &serde_json::Value) -> io::Result<()> {

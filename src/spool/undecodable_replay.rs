@@ -15,14 +15,12 @@ use uuid::Uuid;
 use super::Spool;
 use super::disk::{self, Access, Disk};
 use super::format::error::Fault;
-use super::format::footer::{self, ReplayedFrom};
+use super::format::footer::ReplayedFrom;
 use super::format::undecodable::{self, Kept, Undecodable};
 use super::format::{digest, segment};
 use super::layout::{Layout, Name, Room};
-use super::start::recovery_plan::Origin;
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
+use super::quarantine;
+use crate::spool::format::metadata;
 
 /// What became of the messages of one file.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +51,31 @@ pub enum Replayed {
     SetAside,
 }
 
+/// Whether the file of undecodable messages that rows were replayed from
+/// still holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It does: it was not replaced yet.
+    Still,
+    /// It was replaced or removed.
+    NoLonger,
+    /// It can't be read.
+    Unknown,
+}
+
+impl Origin {
+    /// By the digests of the files in `undecodable/`, `None` for one that
+    /// can't be read.
+    pub fn find(from: &ReplayedFrom, digest: Option<Option<&str>>) -> Self {
+        match digest {
+            None => Self::NoLonger,
+            Some(None) => Self::Unknown,
+            Some(Some(digest)) if digest == from.digest => Self::Still,
+            Some(Some(_)) => Self::NoLonger,
+        }
+    }
+}
+
 /// A file of undecodable messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -73,20 +96,9 @@ impl Source {
 /// # Errors
 /// The disk's.
 pub fn sources(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<Source>> {
-    let mut sources: Vec<Source> = disk
-        .list(&layout.room(Room::Undecodable))?
-        .into_iter()
-        .filter(|entry| entry.is_file)
-        .filter_map(|entry| {
-            let name = Name::parse(&entry.name)?;
-            matches!(name, Name::Undecodable { .. }).then_some(Source {
-                name,
-                bytes: entry.bytes,
-            })
-        })
-        .collect();
-    sources.sort_by_key(|source| source.name.number());
-    Ok(sources)
+    let files = layout.files(disk, Room::Undecodable)?.into_iter();
+    let ours = files.filter(|(name, _)| matches!(name, Name::Undecodable { .. }));
+    Ok(ours.map(|(name, bytes)| Source { name, bytes }).collect())
 }
 
 /// Reads one file, checked; for a look that changes nothing.
@@ -128,7 +140,7 @@ pub(super) fn origin(disk: &dyn Disk, layout: &Layout, from: &ReplayedFrom) -> i
         number: from.undecodable,
     };
     let path = layout.file(Room::Undecodable, &name.to_string());
-    let metadata = match footer::read_end(disk, &path, FOOTER_GUESS) {
+    let metadata = match metadata::read_end(disk, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::NoLonger),
         read => read?,
     };
@@ -155,7 +167,7 @@ pub fn replay(
     let file = match read(spool.disk(), spool.layout(), source, spool.id())? {
         Ok(file) => file,
         Err(fault) => {
-            spool.set_aside(Room::Undecodable, &source.name(), &fault)?;
+            quarantine::set_aside(spool, Room::Undecodable, &source.name(), fault)?;
             return Ok(Replayed::SetAside);
         }
     };

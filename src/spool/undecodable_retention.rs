@@ -14,16 +14,14 @@ use serde::Serialize;
 
 use super::Spool;
 use super::disk::{self, Access};
-use super::format::footer;
 use super::format::footer::{OffsetRange, Source};
 use super::format::undecodable::{Undecodable, encode, read, read_footer};
 use super::layout::{Name, Room};
+use super::quarantine;
+use crate::spool::format::metadata;
 
 /// How many files one turn rewrites at most: ingest waits for it.
 const FILES_PER_TURN: usize = 8;
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
 
 /// What `undecodable/` may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,13 +187,11 @@ impl Keeper {
     fn files(&mut self) -> io::Result<&mut BTreeMap<u64, Known>> {
         if self.files.is_none() {
             let mut files = BTreeMap::new();
-            let dir = self.spool.layout().room(Room::Undecodable);
-            for entry in self.spool.disk().list(&dir)? {
-                if let (Some(Name::Undecodable { number }), true) =
-                    (Name::parse(&entry.name), entry.is_file)
-                {
+            let layout = self.spool.layout();
+            for (name, bytes) in layout.files(self.spool.disk(), Room::Undecodable)? {
+                if let Name::Undecodable { number } = name {
                     let known = Known {
-                        bytes: entry.bytes,
+                        bytes,
                         footer: None,
                     };
                     files.insert(number, known);
@@ -225,7 +221,7 @@ impl Keeper {
             .spool
             .layout()
             .file(Room::Undecodable, &name.to_string());
-        let metadata = match footer::read_end(self.spool.disk(), &path, FOOTER_GUESS) {
+        let metadata = match metadata::read_end(self.spool.disk(), &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.files()?.remove(&number); // somebody tidied up by hand
                 return Ok(None);
@@ -235,8 +231,7 @@ impl Keeper {
         let checked = metadata.and_then(|metadata| read_footer(&name, &metadata, self.spool.id()));
         match checked {
             Err(fault) => {
-                self.spool
-                    .set_aside(Room::Undecodable, &name.to_string(), &fault)?;
+                quarantine::set_aside(&self.spool, Room::Undecodable, &name.to_string(), fault)?;
                 self.files()?.remove(&number);
                 Ok(None)
             }
@@ -262,8 +257,7 @@ impl Keeper {
         match read(name, bytes, self.spool.id()) {
             Ok(file) => Ok(Some(file)),
             Err(fault) => {
-                self.spool
-                    .set_aside(Room::Undecodable, &name.to_string(), &fault)?;
+                quarantine::set_aside(&self.spool, Room::Undecodable, &name.to_string(), fault)?;
                 self.files()?.remove(&name.number());
                 Ok(None)
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::slot::pace_file::{Achieved, is_full};
-use crate::spool::outlet::fit::BYTES_PER_ROW_FIRST;
+use crate::spool::outlet::BYTES_PER_ROW_FIRST;
 
 /// How full packing makes a batch of a backlog, as a share of the body limit:
 /// it stops between 97 and 100 percent.

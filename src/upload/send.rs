@@ -29,7 +29,7 @@ use super::slot::pacer::{PaceOptions, Pacer};
 use super::telemetry::View;
 use crate::blocking::{self, Blocking, Threads};
 use crate::spool::Outlet;
-use crate::spool::format::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::outlet::cpu_budget::Effort;
 use crate::spool::outlet::{Batch, PackOptions};
 use crate::time::{Clock, SystemClock};
@@ -146,6 +146,9 @@ pub async fn carry_out_requests<P: Proxy>(
     }
 }
 
+/// What can be done about a row that fits into no request.
+const TOO_LARGE_ADVICE: &str = "raise client_max_body_size at the proxy and upload.max_body";
+
 /// A batch that is being sent.
 #[derive(Debug)]
 struct Post<P> {
@@ -187,7 +190,7 @@ impl<P: Proxy> Sender<P> {
             saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
         Self {
             pacer: Pacer::new(options.pace.clone(), pace),
-            outlet: Arc::new(outlet),
+            outlet: Arc::new(outlet.advising(TOO_LARGE_ADVICE)),
             proxy,
             host,
             options,

@@ -25,7 +25,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use spoolhouse::ingest::window::Window;
-use spoolhouse::spool::format::batch::recipe::Encoding;
+use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::format::footer::Source;
 use spoolhouse::spool::format::{read, schema};
 use spoolhouse::spool::outlet::cpu_budget::Effort;

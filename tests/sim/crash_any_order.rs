@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use spoolhouse::spool::format::batch::recipe::Encoding;
+use spoolhouse::spool::format::encoding::Encoding;
 
 use crate::support::driver::{Answer, Commit, Driver};
 use crate::support::sim_disk::SimDisk;

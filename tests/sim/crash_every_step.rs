@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use spoolhouse::spool::format::batch::recipe::Encoding;
+use spoolhouse::spool::format::encoding::Encoding;
 
 use crate::support::driver::{Answer, Commit, Driver};
 use crate::support::sim_disk::{Moment, SimDisk};

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use spoolhouse::ingest::decode::record;
 use spoolhouse::ingest::decode::redecode::{self, Counts};
 use spoolhouse::spool::format::error::Fault;
-use spoolhouse::spool::format::footer::{self, Footer};
+use spoolhouse::spool::format::footer::Footer;
 use spoolhouse::spool::format::undecodable::{self, Kept, Message};
 use spoolhouse::spool::layout::{Layout, Name};
 use spoolhouse::spool::outlet::PackOptions;
+use spoolhouse::spool::quarantine::Doubt;
 use spoolhouse::spool::read_only::verify::{Options, verify};
 use spoolhouse::spool::undecodable_replay::{Decoded, Replayed, replay, sources};
 use spoolhouse::spool::{Intake, Outlet, Spool};
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use crate::support::segments::{count_ids, names_in, open_segment, rows_of, source};
 use crate::support::sim_disk::{Moment, SimDisk};
 use crate::support::world::SPOOL;
+use spoolhouse::spool::format::metadata;
 
 /// Per segment: its records, then messages that are none. Those at odd offsets
 /// are records to the mended decoder.
@@ -116,7 +118,7 @@ fn audit(disk: &SimDisk, messages: &[i64], is_done: bool) -> Result<(), String> 
     let mut stored = BTreeMap::new();
     for (path, file) in in_room("ready") {
         count_ids(file, &mut stored);
-        let metadata = footer::parse(file).map_err(|fault| fault.to_string())?;
+        let metadata = metadata::parse(file).map_err(|fault| fault.to_string())?;
         let Ok(Footer::Segment(footer)) = Footer::from_metadata(&metadata) else {
             return Err(format!("{} is no segment", path.display()));
         };
@@ -247,7 +249,7 @@ fn messages_of_a_segment_whose_commit_is_open_wait() {
     let replayed = replay(&spool, &sources[0], mended).unwrap();
     assert_eq!(replayed, Replayed::Undecided);
     intake
-        .doubt(&finished.footer, &Fault::CommittedElsewhere)
+        .doubt(&finished.footer, &Doubt::CommittedElsewhere)
         .unwrap();
     let replayed = replay(&spool, &sources[0], mended).unwrap();
     assert_eq!(replayed, Replayed::Undecided);

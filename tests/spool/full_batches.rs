@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use spoolhouse::ingest::window::Window;
 use spoolhouse::spool::disk::LocalDisk;
-use spoolhouse::spool::format::batch::recipe::{Encoding, Recipe};
+use spoolhouse::spool::format::batch::recipe::Recipe;
 use spoolhouse::spool::format::batch::recipe_search;
+use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::format::{read, schema};
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::outlet::trial_pack;

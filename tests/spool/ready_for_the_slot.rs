@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use spoolhouse::spool::format::batch::recipe::Encoding;
+use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::outlet::cpu_budget::Effort;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::upload::proxy::Proxy;

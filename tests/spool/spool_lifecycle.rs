@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use arrow_array::UInt32Array;
 use bytes::Bytes;
-use spoolhouse::spool::format::batch::recipe::Encoding;
+use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::format::segment::OpenSegment;
 use spoolhouse::spool::format::undecodable::Message;
 use spoolhouse::spool::outlet::{PackOptions, Rejection};
-use spoolhouse::spool::start::open::OpenError;
+use spoolhouse::spool::start::OpenError;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 
 use crate::support::segments::{count_ids, ids_in, names_in, open_segment, source};

@@ -10,7 +10,7 @@ use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use sha2::{Digest, Sha256};
 
 use super::error::Fault;
-use super::footer;
+use super::metadata::key_value;
 
 const KEY: &str = "spoolhouse.digest";
 const DIGITS: usize = 64;
@@ -67,7 +67,7 @@ pub fn stamp_in(end: &[u8]) -> Option<usize> {
 
 /// The digest that a file says it has, unchecked.
 pub fn in_footer(metadata: &ParquetMetaData) -> Option<&str> {
-    footer::key_value(metadata, KEY)
+    key_value(metadata, KEY)
 }
 
 /// Writes the file's digest into the blank that its footer holds.

@@ -1,7 +1,11 @@
-//! What can be wrong with a spool file. A fault belongs to one file: it sets
-//! that file aside and never stops the rest.
+//! How the bytes of a spool file can be damaged, or not be a spool file's at all.
+//!
+//! Damage belongs to one file: that file is quarantined, and the rest goes on. What
+//! else can put a file there is in [`quarantine`](crate::spool::quarantine).
 
 use parquet::errors::ParquetError;
+
+use crate::spool::layout::{Name, Room};
 
 /// Why a file is not taken for one of ours, in words for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,71 +48,20 @@ pub enum Fault {
     /// An undecodable message that is not what was kept.
     #[error("damaged: the message at offset {0} is not the one whose length and hash are noted")]
     Payload(i64),
-    /// Rows that another file holds as well.
-    #[error("its rows are also in {0}, and no rule says which of the two is right")]
-    Overlap(String),
-    /// Addresses that are not masked.
-    #[error("{0} rows hold an address that is not masked")]
-    Unmasked(u64),
-    /// Rows that are not those that the footer speaks of.
-    #[error("damaged: {0}")]
-    Offsets(String),
-    /// Messages that another file is about to send as well.
-    #[error(
-        "its offsets {from} to {to} of partition {partition} are also in {by}: they would be stored twice"
-    )]
-    Claimed {
-        /// The partition.
-        partition: i32,
-        /// The first such offset.
-        from: i64,
-        /// The last such offset.
-        to: i64,
-        /// The other file.
-        by: String,
-    },
     /// The system does not let us read it.
     #[error("it can't be read: {0}")]
     Unreadable(String),
-    /// Rows from undecodable messages, and nobody can tell whether those are still there.
-    #[error(
-        "its rows were replayed from {0}, which can't be read, so nobody can tell whether they are still in there, too"
-    )]
-    ReplayUndecided(String),
-    /// A file in `inbox/` that the command line did not leave there.
-    #[error("it is no request of the command line: {0}")]
-    Request(String),
-    /// Its commit was never acknowledged, and somebody else went on past it.
-    #[error(
-        "another consumer committed past its start before our commit was acknowledged; its rows may be stored by both"
-    )]
-    CommittedElsewhere,
-    /// The topic was created anew while this segment was being filled.
-    #[error(
-        "the topic was deleted and created anew while it was being filled; some of its rows may be of the new topic, and those are read again from there"
-    )]
-    TopicRecreated,
-    /// The proxy's body limit fell below a batch that may be stored already.
-    #[error(
-        "it may be stored already, so it can't be split, and the proxy's body limit no longer admits it: raise client_max_body_size, or look in ClickHouse whether its rows are there"
-    )]
-    TooLargeAfterUnknown,
-    /// The server can't read a batch that may be stored already.
-    #[error(
-        "it may be stored already, so it can't be packed anew under upload.encoding as it is configured now, and the server can't read it as it is: look in ClickHouse whether its rows are there"
-    )]
-    UnreadAfterUnknown,
-    /// The server knows a setting no longer that the batch was posted with.
-    #[error(
-        "it may be stored already under settings that the server does not know now: upload.url may lead to another server than then; look in ClickHouse whether its rows are there"
-    )]
-    SettingAfterUnknown,
 }
 
 impl Fault {
     /// From an error of the Parquet reader.
     pub fn parquet(error: ParquetError) -> Self {
         Self::Parquet(error.to_string())
+    }
+
+    /// Of a file that has no place where it lies.
+    pub fn misplaced(name: &Name, room: Room) -> Self {
+        Self::Name(format!("{name} has no place in {}", room.name()))
     }
 
     /// From an error in the footer's document.

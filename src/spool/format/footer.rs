@@ -6,19 +6,17 @@
 //! a document of an unknown format version is refused, never guessed at.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::{fmt, io};
+use std::fmt;
 
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::batch::recipe::Encoding;
-use super::digest;
+use super::encoding::Encoding;
 use super::error::Fault;
-use crate::spool::disk::Disk;
+use super::{digest, metadata};
 
 /// Version of the documents below; grows when their meaning changes.
 pub const FORMAT: u32 = 1;
@@ -226,8 +224,8 @@ impl Footer {
 
     /// Reads the document out of Parquet metadata and holds it against the
     /// file's own row count.
-    pub fn from_metadata(metadata: &ParquetMetaData) -> Result<Self, Fault> {
-        let text = key_value(metadata, DOCUMENT_KEY).ok_or(Fault::Foreign)?;
+    pub fn from_metadata(parquet: &ParquetMetaData) -> Result<Self, Fault> {
+        let text = metadata::key_value(parquet, DOCUMENT_KEY).ok_or(Fault::Foreign)?;
         let version: Version = serde_json::from_str(text).map_err(Fault::document)?;
         if version.format != FORMAT {
             return Err(Fault::Format(version.format));
@@ -239,7 +237,7 @@ impl Footer {
             (None, None, Some(footer)) => Self::Undecodable(footer),
             _ => return Err(Fault::Foreign),
         };
-        let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(u64::MAX);
+        let rows = u64::try_from(parquet.file_metadata().num_rows()).unwrap_or(u64::MAX);
         if rows != footer.rows() {
             return Err(Fault::Rows {
                 said: footer.rows(),
@@ -255,17 +253,6 @@ struct Version {
     format: u32,
 }
 
-/// Value of a metadata key.
-pub fn key_value<'m>(metadata: &'m ParquetMetaData, key: &str) -> Option<&'m str> {
-    metadata
-        .file_metadata()
-        .key_value_metadata()?
-        .iter()
-        .find(|entry| entry.key == key)?
-        .value
-        .as_deref()
-}
-
 /// Closes a file with `footer` in it and stamps it with its digest.
 ///
 /// # Errors
@@ -276,71 +263,6 @@ pub fn close(mut writer: ArrowWriter<Vec<u8>>, footer: &Footer) -> Result<Bytes,
     let mut file = writer.into_inner().map_err(Fault::parquet)?;
     digest::stamp(&mut file)?;
     Ok(file.into())
-}
-
-/// The longest footer that is read from a file's end: ours take a few KiB, and a
-/// length that somebody wrote there must not fill the memory.
-pub const FOOTER_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// Length and magic at the very end of a Parquet file.
-const TAIL_BYTES: u64 = 8;
-
-/// Parses the Parquet metadata out of a whole file's bytes.
-pub fn parse(bytes: &Bytes) -> Result<ParquetMetaData, Fault> {
-    parse_end(bytes.len() as u64, bytes)
-}
-
-/// How many bytes at the end of a file of `size` the footer takes, given at
-/// least the last eight of them.
-pub fn length_in(size: u64, end: &[u8]) -> Result<u64, Fault> {
-    let tail = end.last_chunk::<{ TAIL_BYTES as usize }>();
-    let Some([a, b, c, d, b'P', b'A', b'R', b'1']) = tail else {
-        return Err(Fault::Torn);
-    };
-    let length = u64::from(u32::from_le_bytes([*a, *b, *c, *d])) + TAIL_BYTES;
-    if length > size {
-        return Err(Fault::Torn);
-    }
-    Ok(length)
-}
-
-/// Parses the metadata out of a file's last bytes, which must hold the whole footer.
-pub fn parse_end(size: u64, end: &Bytes) -> Result<ParquetMetaData, Fault> {
-    let length = length_in(size, end)?;
-    let Some(start) = (end.len() as u64).checked_sub(length) else {
-        return Err(Fault::Torn);
-    };
-    let thrift = &end[start as usize..end.len() - TAIL_BYTES as usize];
-    ParquetMetaDataReader::decode_metadata(thrift).map_err(Fault::parquet)
-}
-
-/// Reads a file's last bytes and parses the metadata in them; `guess` is how
-/// many are read at first.
-///
-/// # Errors
-/// The disk's; what is wrong with the file comes as the inner result.
-pub fn read_end(
-    disk: &dyn Disk,
-    path: &Path,
-    guess: u64,
-) -> io::Result<Result<ParquetMetaData, Fault>> {
-    let (size, end) = bytes_at_end(disk, path, guess)?;
-    Ok(parse_end(size, &end))
-}
-
-/// A file's size, and its last bytes: as many as its footer takes, if it has one
-/// of at most [`FOOTER_BYTES_MAX`]. `guess` is how many are read at first.
-///
-/// # Errors
-/// The disk's.
-pub fn bytes_at_end(disk: &dyn Disk, path: &Path, guess: u64) -> io::Result<(u64, Bytes)> {
-    let (size, end) = disk.read_end(path, guess)?;
-    match length_in(size, &end) {
-        Ok(length) if length > end.len() as u64 && length <= FOOTER_BYTES_MAX => {
-            disk.read_end(path, length)
-        }
-        _ => Ok((size, end)),
-    }
 }
 
 impl fmt::Display for Source {
@@ -370,12 +292,5 @@ mod tests {
         assert_eq!(cover.rows_of(41), Some((0, None)));
         assert_eq!(cover.rows_of(42), Some((0, Some(10))));
         assert_eq!(cover.rows_of(43), None);
-    }
-
-    #[test]
-    fn the_end_of_no_parquet_file_is_torn() {
-        for end in [&b""[..], b"PAR1", b"\xff\xff\xff\xffPAR1", b"\0\0\0\0PARE"] {
-            assert!(parse_end(end.len() as u64, &Bytes::copy_from_slice(end)).is_err());
-        }
     }
 }

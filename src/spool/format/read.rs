@@ -1,8 +1,10 @@
 //! Reads spool files, trusting none of their bytes before they are checked.
 
+use std::collections::BTreeMap;
+
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt32Type;
+use arrow_array::types::{Int32Type, Int64Type, UInt32Type};
 use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 use bytes::Bytes;
@@ -12,8 +14,9 @@ use uuid::Uuid;
 
 use super::digest;
 use super::error::Fault;
-use super::footer::{self, BatchFooter, Footer, SegmentFooter};
+use super::footer::{BatchFooter, Footer, OffsetRange, SegmentFooter};
 use super::schema;
+use crate::spool::format::metadata;
 use crate::spool::layout::Name;
 
 /// Rows that are read at once where a whole file is wanted.
@@ -31,10 +34,51 @@ pub struct Segment {
     pub rows: RecordBatch,
 }
 
+/// Offsets per partition.
+type Offsets = BTreeMap<i32, OffsetRange>;
+
+impl Segment {
+    /// The footer of what is left of a segment when its first `taken` rows are gone.
+    pub fn remainder(&self, taken: u64) -> SegmentFooter {
+        let (_, tail) = self.split_offsets(taken);
+        SegmentFooter {
+            first_row: self.footer.first_row + taken,
+            rows: self.footer.rows - taken,
+            offsets: tail,
+            ..self.footer.clone()
+        }
+    }
+
+    /// Splits a segment's offsets at row `taken`: a partition's tail starts at its
+    /// first row that is left; one without such a row has no tail.
+    pub fn split_offsets(&self, taken: u64) -> (Offsets, Offsets) {
+        let mut head = self.footer.offsets.clone();
+        let mut tail = BTreeMap::new();
+        let partitions = self.rows.column_by_name(schema::KAFKA_PARTITION);
+        let offsets = self.rows.column_by_name(schema::KAFKA_OFFSET);
+        if let (Some(partitions), Some(offsets)) = (
+            partitions.and_then(|column| column.as_primitive_opt::<Int32Type>()),
+            offsets.and_then(|column| column.as_primitive_opt::<Int64Type>()),
+        ) {
+            for row in taken as usize..self.rows.num_rows() {
+                let (partition, offset) = (partitions.value(row), offsets.value(row));
+                if let Some(range) = head.get_mut(&partition)
+                    && !tail.contains_key(&partition)
+                {
+                    tail.insert(partition, OffsetRange(offset, range.1));
+                    range.1 = offset;
+                }
+            }
+        }
+        head.retain(|_, range| range.0 < range.1);
+        (head, tail)
+    }
+}
+
 /// Checks a segment's digest, footer, name and columns, and reads its rows.
 pub fn segment(name: &Name, bytes: Bytes, spool: Uuid) -> Result<Segment, Fault> {
     digest::check(&bytes)?;
-    let footer = segment_footer(name, &footer::parse(&bytes)?, spool)?;
+    let footer = segment_footer(name, &metadata::parse(&bytes)?, spool)?;
     let rows = rows(bytes, schema::segment())?;
     let held = rows.num_rows() as u64;
     if held != footer.rows {
@@ -52,7 +96,7 @@ pub fn batch(name: &Name, bytes: &Bytes, spool: Uuid) -> Result<BatchFooter, Fau
     if digest::of(bytes) != *digest {
         return Err(Fault::Digest);
     }
-    match Footer::from_metadata(&footer::parse(bytes)?)? {
+    match Footer::from_metadata(&metadata::parse(bytes)?)? {
         Footer::Batch(footer) if footer.spool != spool => Err(Fault::OtherSpool(footer.spool)),
         Footer::Batch(footer) if footer.oldest_segment() != Some(*number) => {
             Err(Fault::Name("its oldest segment has another number".into()))

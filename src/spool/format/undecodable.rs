@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::digest;
 use super::error::Fault;
 use super::footer::{self, Footer, UndecodableFooter};
+use super::metadata;
 use super::read;
 use crate::spool::layout::Name;
 
@@ -163,7 +164,7 @@ fn rows(messages: &[Kept]) -> Result<RecordBatch, ParquetError> {
 /// What is wrong with it.
 pub fn read(name: &Name, bytes: Bytes, spool: Uuid) -> Result<Undecodable, Fault> {
     digest::check(&bytes)?;
-    let metadata = footer::parse(&bytes)?;
+    let metadata = metadata::parse(&bytes)?;
     let footer = read_footer(name, &metadata, spool)?;
     let digest = digest::in_footer(&metadata)
         .ok_or(Fault::Foreign)?

@@ -5,35 +5,59 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::PackOptions;
+use super::cpu_budget::Effort;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::format::error::Fault;
-use crate::spool::format::footer::{BatchFooter, Cover, OffsetRange, SegmentFooter};
+use crate::spool::format::footer::{BatchFooter, Cover, OffsetRange};
 use crate::spool::format::read::Segment;
 use crate::spool::format::schema;
 
 /// A batch at least this full is not packed again in search of a few more rows, in percent.
-pub const FULL_PERCENT: u64 = 97;
+pub(super) const FULL_PERCENT: u64 = 97;
 
 /// Size of a row that is reckoned with before a batch has told better.
 pub const BYTES_PER_ROW_FIRST: f64 = 24.0;
 
 /// No more segments are read for a batch once their rows take so many times the
 /// body limit in memory; logs take 8 to 16 times.
-pub const MEMORY_PER_BODY_BYTE: u64 = 32;
+pub(super) const MEMORY_PER_BODY_BYTE: u64 = 32;
 
 /// How many times rows are encoded in search of the best fill.
 const ATTEMPTS: usize = 5;
 
+/// How the next batch is to be packed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackOptions {
+    /// Largest file, bytes.
+    pub bytes_max: u64,
+    /// ClickHouse settings that the batch freezes.
+    pub settings: BTreeMap<String, String>,
+    /// Which encodings it may use.
+    pub encoding: Encoding,
+    /// How much CPU time it may take.
+    pub effort: Effort,
+}
+
+impl Default for PackOptions {
+    /// For a stock nginx.
+    fn default() -> Self {
+        Self {
+            bytes_max: 1 << 20,
+            settings: BTreeMap::new(),
+            encoding: Encoding::default(),
+            effort: Effort::default(),
+        }
+    }
+}
+
 /// What fits into one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fit {
+pub(super) enum Fit {
     /// So many rows, encoded.
     Rows(u64, Bytes),
     /// Not even one row; the encoded row.
@@ -45,7 +69,7 @@ pub enum Fit {
 ///
 /// # Errors
 /// Those of `encode`.
-pub fn fit(
+pub(super) fn fit(
     available: u64,
     guess: u64,
     limit: u64,
@@ -93,7 +117,7 @@ pub fn fit(
 
 /// Which rows a batch of the first `rows` rows takes from each of `segments`.
 /// Segments without rows are taken along while rows before or after them are.
-pub fn take(segments: &[Segment], rows: u64) -> Vec<(usize, Range<u64>)> {
+pub(super) fn take(segments: &[Segment], rows: u64) -> Vec<(usize, Range<u64>)> {
     let mut left = rows;
     let mut taken = Vec::new();
     for (index, segment) in segments.iter().enumerate() {
@@ -111,7 +135,7 @@ pub fn take(segments: &[Segment], rows: u64) -> Vec<(usize, Range<u64>)> {
 ///
 /// # Errors
 /// Arrow's, passed on.
-pub fn join(segments: &[Segment], enough: u64) -> Result<RecordBatch, ArrowError> {
+pub(super) fn join(segments: &[Segment], enough: u64) -> Result<RecordBatch, ArrowError> {
     let chunks: Vec<RecordBatch> = take(segments, enough)
         .into_iter()
         .map(|(index, part)| {
@@ -124,7 +148,12 @@ pub fn join(segments: &[Segment], enough: u64) -> Result<RecordBatch, ArrowError
 
 /// The footer of a batch of the first `rows` rows of `segments`, of which there
 /// is at least one.
-pub fn footer(spool: Uuid, segments: &[Segment], rows: u64, options: &PackOptions) -> BatchFooter {
+pub(super) fn footer(
+    spool: Uuid,
+    segments: &[Segment],
+    rows: u64,
+    options: &PackOptions,
+) -> BatchFooter {
     let taken = take(segments, rows);
     BatchFooter {
         spool,
@@ -139,7 +168,7 @@ pub fn footer(spool: Uuid, segments: &[Segment], rows: u64, options: &PackOption
 }
 
 /// The covers of the parts that [`take`] gave: consecutive whole segments run together.
-pub fn covers(segments: &[Segment], taken: &[(usize, Range<u64>)]) -> Vec<Cover> {
+pub(super) fn covers(segments: &[Segment], taken: &[(usize, Range<u64>)]) -> Vec<Cover> {
     let mut covers: Vec<Cover> = Vec::new();
     for (index, part) in taken {
         let footer = &segments[*index].footer;
@@ -165,13 +194,13 @@ pub fn covers(segments: &[Segment], taken: &[(usize, Range<u64>)]) -> Vec<Cover>
 }
 
 /// The offsets of the parts that [`take`] gave, adjoining ranges joined.
-pub fn offsets(
+pub(super) fn offsets(
     segments: &[Segment],
     taken: &[(usize, Range<u64>)],
 ) -> BTreeMap<i32, Vec<OffsetRange>> {
     let mut offsets: BTreeMap<i32, Vec<OffsetRange>> = BTreeMap::new();
     for (index, part) in taken {
-        let (head, _) = split_offsets(&segments[*index], part.end);
+        let (head, _) = segments[*index].split_offsets(part.end);
         for (partition, range) in head {
             let ranges = offsets.entry(partition).or_default();
             match ranges.last_mut() {
@@ -181,44 +210,6 @@ pub fn offsets(
         }
     }
     offsets
-}
-
-/// The footer of what is left of a segment when its first `taken` rows are gone.
-pub fn remainder(segment: &Segment, taken: u64) -> SegmentFooter {
-    let (_, tail) = split_offsets(segment, taken);
-    SegmentFooter {
-        first_row: segment.footer.first_row + taken,
-        rows: segment.footer.rows - taken,
-        offsets: tail,
-        ..segment.footer.clone()
-    }
-}
-
-type Offsets = BTreeMap<i32, OffsetRange>;
-
-/// Splits a segment's offsets at row `taken`: a partition's tail starts at its
-/// first row that is left; one without such a row has no tail.
-fn split_offsets(segment: &Segment, taken: u64) -> (Offsets, Offsets) {
-    let mut head = segment.footer.offsets.clone();
-    let mut tail = BTreeMap::new();
-    let partitions = segment.rows.column_by_name(schema::KAFKA_PARTITION);
-    let offsets = segment.rows.column_by_name(schema::KAFKA_OFFSET);
-    if let (Some(partitions), Some(offsets)) = (
-        partitions.and_then(|column| column.as_primitive_opt::<Int32Type>()),
-        offsets.and_then(|column| column.as_primitive_opt::<Int64Type>()),
-    ) {
-        for row in taken as usize..segment.rows.num_rows() {
-            let (partition, offset) = (partitions.value(row), offsets.value(row));
-            if let Some(range) = head.get_mut(&partition)
-                && !tail.contains_key(&partition)
-            {
-                tail.insert(partition, OffsetRange(offset, range.1));
-                range.1 = offset;
-            }
-        }
-    }
-    head.retain(|_, range| range.0 < range.1);
-    (head, tail)
 }
 
 #[cfg(test)]

@@ -12,13 +12,16 @@ use std::io;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 
-use super::{Batch, Outlet, PackOptions, Packed};
+use super::fit::PackOptions;
+use super::pack::Packed;
+use super::{Batch, Outlet, rejection};
 use crate::spool::disk;
-use crate::spool::format::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::format::error::Fault;
-use crate::spool::format::footer::{self, BatchFooter, Footer, Source};
+use crate::spool::format::footer::{BatchFooter, Footer, Source};
+use crate::spool::format::metadata;
 use crate::spool::format::{digest, read, schema};
-use crate::spool::layout::{Name, Room, error_sidecar, reason_sidecar};
+use crate::spool::layout::{Name, Room, reason_sidecar};
 
 /// Why a file can't be sent, in words for an operator: what it is, and what to
 /// do next. Nothing was changed.
@@ -134,207 +137,173 @@ pub struct Leave {
     pub pass: bool,
 }
 
-impl Outlet {
-    /// Finds what is wanted and puts it in line.
-    ///
-    /// # Errors
-    /// The disk's; nothing is lost by calling again.
-    pub fn bring(
-        &self,
-        wanted: &Wanted,
-        leave: Leave,
-        options: &PackOptions,
-    ) -> io::Result<Brought> {
-        self.mend_if_unsettled()?;
-        self.settled(self.look_for(wanted, leave, options))
-    }
-
-    fn look_for(
-        &self,
-        wanted: &Wanted,
-        leave: Leave,
-        options: &PackOptions,
-    ) -> io::Result<Brought> {
-        for name in self.names(Room::Sending)? {
-            if let Some(batch) = self.read(Room::Sending, &name)?
-                && (!leave.pass || wanted.is_in(&batch))
-            {
-                return Ok(Brought::Batch(Box::new(batch)));
-            }
-        }
-        let (name, aside) = match wanted {
-            Wanted::Copy(file) => return self.read_copy(file, options),
-            Wanted::Ours { name, aside } => (name, aside),
-        };
-        if let Some(batch) = self.batch_in(Room::Batches, wanted)? {
-            return Ok(Brought::Batch(Box::new(batch)));
-        }
-        if let Name::Segment { number, .. } = name
-            && let Some(batch) = self.freeze_segment(*number, options)?
+/// Finds what is wanted and puts it in line.
+///
+/// # Errors
+/// An I/O error from the spool's disk.
+pub(super) fn bring(
+    outlet: &Outlet,
+    wanted: &Wanted,
+    leave: Leave,
+    options: &PackOptions,
+) -> io::Result<Brought> {
+    for name in outlet.names(Room::Sending)? {
+        if let Some(batch) = outlet.read(Room::Sending, &name)?
+            && (!leave.pass || wanted.is_in(&batch))
         {
             return Ok(Brought::Batch(Box::new(batch)));
         }
-        if let Some(mut batch) = self.batch_in(Room::Rejected, wanted)? {
-            if !leave.take_back {
-                return Ok(Brought::Rejected(batch.name()));
-            }
-            // Never posted: it may still be split.
-            let to = match self.was_posted(&batch) {
-                true => Room::Sending,
-                false => Room::Batches,
-            };
-            let name = batch.name();
-            self.move_back((Room::Rejected, &name), (to, &batch.name), &batch.bytes)?;
-            batch.room = to;
-            batch.fate_unknown = to == Room::Sending;
-            return Ok(Brought::Batch(Box::new(batch)));
-        }
-        match aside {
-            Some(aside) if leave.take_back => self.take_from_doubtful(name, aside, options),
-            _ => self.where_else(name),
-        }
     }
-
-    fn batch_in(&self, room: Room, wanted: &Wanted) -> io::Result<Option<Batch>> {
-        for name in self.names(room)? {
-            if let Some(batch) = self.read(room, &name)?
-                && wanted.is_in(&batch)
-            {
-                return Ok(Some(batch));
-            }
+    let (name, aside) = match wanted {
+        Wanted::Copy(file) => return read_copy(outlet, file, options),
+        Wanted::Ours { name, aside } => (name, aside),
+    };
+    if let Some(batch) = batch_in(outlet, Room::Batches, wanted)? {
+        return Ok(Brought::Batch(Box::new(batch)));
+    }
+    if let Name::Segment { number, .. } = name
+        && let Some(batch) = freeze_segment(outlet, *number, options)?
+    {
+        return Ok(Brought::Batch(Box::new(batch)));
+    }
+    if let Some(mut batch) = batch_in(outlet, Room::Rejected, wanted)? {
+        if !leave.take_back {
+            return Ok(Brought::Rejected(batch.name()));
         }
-        Ok(None)
-    }
-
-    /// Freezes the first part of a segment in `ready/`, or all of it.
-    fn freeze_segment(&self, number: u64, options: &PackOptions) -> io::Result<Option<Batch>> {
-        loop {
-            let mut names = self.ready_names()?;
-            names.retain(|name| name.number() == number);
-            if names.is_empty() {
-                return Ok(None);
-            }
-            match self.pack(names, options)? {
-                Packed::Batch(batch) => return Ok(Some(*batch)),
-                Packed::Nothing => return Ok(None),
-                Packed::OneRowTooLarge => {}
-            }
-        }
-    }
-
-    /// Whether the file beside a rejected batch says that it was posted; yes,
-    /// unless it plainly says no.
-    fn was_posted(&self, batch: &Batch) -> bool {
-        let sidecar = error_sidecar(&batch.name());
-        let path = self.spool.layout().file(Room::Rejected, &sidecar);
-        let why = self.spool.disk().read(&path).ok();
-        let why = why.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-        why.and_then(|why| why["attempts"].as_u64()) != Some(0)
-    }
-
-    fn take_from_doubtful(
-        &self,
-        name: &Name,
-        aside: &str,
-        options: &PackOptions,
-    ) -> io::Result<Brought> {
-        let spool = &self.spool;
-        let from = spool.layout().file(Room::Doubtful, aside);
-        let bytes = match spool.disk().read(&from) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.where_else(name),
-            bytes => bytes?,
+        // Never posted: it may still be split.
+        let to = match rejection::was_posted(&outlet.spool, &batch.name()) {
+            true => Room::Sending,
+            false => Room::Batches,
         };
-        let size = bytes.len() as i64;
-        let (to, checked) = match name {
-            Name::Batch { .. } => (Room::Sending, read::batch(name, &bytes, spool.id()).err()),
-            _ => (
-                Room::Ready,
-                read::segment(name, bytes.clone(), spool.id()).err(),
-            ),
-        };
-        if let Some(fault) = checked {
+        let name = batch.name();
+        outlet.move_back((Room::Rejected, &name), (to, &batch.name), &batch.bytes)?;
+        batch.room = to;
+        batch.fate_unknown = to == Room::Sending;
+        return Ok(Brought::Batch(Box::new(batch)));
+    }
+    match aside {
+        Some(aside) if leave.take_back => take_from_doubtful(outlet, name, aside, options),
+        _ => where_else(outlet, name),
+    }
+}
+
+fn batch_in(outlet: &Outlet, room: Room, wanted: &Wanted) -> io::Result<Option<Batch>> {
+    for name in outlet.names(room)? {
+        if let Some(batch) = outlet.read(room, &name)?
+            && wanted.is_in(&batch)
+        {
+            return Ok(Some(batch));
+        }
+    }
+    Ok(None)
+}
+
+/// Freezes the first part of a segment in `ready/`, or all of it.
+fn freeze_segment(
+    outlet: &Outlet,
+    number: u64,
+    options: &PackOptions,
+) -> io::Result<Option<Batch>> {
+    loop {
+        let mut names = outlet.ready_names()?;
+        names.retain(|name| name.number() == number);
+        if names.is_empty() {
+            return Ok(None);
+        }
+        match outlet.pack(names, options)? {
+            Packed::Batch(name) => return outlet.read(Room::Batches, &name),
+            Packed::Nothing => return Ok(None),
+            Packed::OneRowTooLarge => {}
+        }
+    }
+}
+
+fn take_from_doubtful(
+    outlet: &Outlet,
+    name: &Name,
+    aside: &str,
+    options: &PackOptions,
+) -> io::Result<Brought> {
+    let spool = &outlet.spool;
+    let from = spool.layout().file(Room::Doubtful, aside);
+    let bytes = match spool.disk().read(&from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return where_else(outlet, name),
+        bytes => bytes?,
+    };
+    let size = bytes.len() as i64;
+    let (to, checked) = match name {
+        Name::Batch { .. } => (Room::Sending, read::batch(name, &bytes, spool.id()).err()),
+        _ => (
+            Room::Ready,
+            read::segment(name, bytes.clone(), spool.id()).err(),
+        ),
+    };
+    if let Some(fault) = checked {
+        return Ok(Brought::Declined(Declined(format!(
+            "doubtful/{aside} can't be sent: {fault}"
+        ))));
+    }
+    outlet.move_back((Room::Doubtful, aside), (to, name), &bytes)?;
+    if Name::parse(aside).is_none() {
+        // `NAME.1` did not count as one of ours.
+        spool.count_bytes(size);
+    }
+    rejection::remove_sidecar(spool, Room::Doubtful, &reason_sidecar(aside))?;
+    let batch = match name {
+        Name::Segment { number, .. } => freeze_segment(outlet, *number, options)?,
+        _ => outlet.read(to, name)?,
+    };
+    Ok(batch.map_or(Brought::Gone, |batch| Brought::Batch(Box::new(batch))))
+}
+
+/// Says why something is not found where it can be sent from.
+fn where_else(outlet: &Outlet, name: &Name) -> io::Result<Brought> {
+    let text = name.to_string();
+    for (room, why) in [
+        (
+            Room::Sealed,
+            "its Kafka commit is not acknowledged yet; it goes to ready/ by itself",
+        ),
+        (
+            Room::Doubtful,
+            "it was set aside; the .reason.json beside it says why",
+        ),
+    ] {
+        let path = outlet.spool.layout().file(room, &text);
+        if disk::size(outlet.spool.disk(), &path).is_some() {
             return Ok(Brought::Declined(Declined(format!(
-                "doubtful/{aside} can't be sent: {fault}"
+                "{}/{text}: {why}",
+                room.name()
             ))));
         }
-        self.move_back((Room::Doubtful, aside), (to, name), &bytes)?;
-        if Name::parse(aside).is_none() {
-            // `NAME.1` did not count as one of ours.
-            spool.count_bytes(size);
-        }
-        self.remove_sidecar(Room::Doubtful, &reason_sidecar(aside))?;
-        let batch = match name {
-            Name::Segment { number, .. } => self.freeze_segment(*number, options)?,
-            _ => self.read(to, name)?,
-        };
-        Ok(batch.map_or(Brought::Gone, |batch| Brought::Batch(Box::new(batch))))
     }
+    Ok(Brought::Gone)
+}
 
-    /// Says why something is not found where it can be sent from.
-    fn where_else(&self, name: &Name) -> io::Result<Brought> {
-        let text = name.to_string();
-        for (room, why) in [
-            (
-                Room::Sealed,
-                "its Kafka commit is not acknowledged yet; it goes to ready/ by itself",
-            ),
-            (
-                Room::Doubtful,
-                "it was set aside; the .reason.json beside it says why",
-            ),
-        ] {
-            let path = self.spool.layout().file(room, &text);
-            if disk::size(self.spool.disk(), &path).is_some() {
-                return Ok(Brought::Declined(Declined(format!(
-                    "{}/{text}: {why}",
-                    room.name()
-                ))));
-            }
-        }
-        Ok(Brought::Gone)
-    }
-
-    fn read_copy(&self, file: &str, options: &PackOptions) -> io::Result<Brought> {
-        let path = self.spool.layout().file(Room::Inbox, file);
-        let bytes = match self.spool.disk().read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Brought::Gone),
-            bytes => bytes?,
-        };
-        let footer = match foreign(&bytes, &options.settings) {
-            Ok(footer) => footer,
-            Err(fault) => return Ok(Brought::Declined(Declined(fault.to_string()))),
-        };
-        let digest = digest::of(&bytes);
-        Ok(Brought::Batch(Box::new(Batch {
-            name: Name::Batch {
-                number: 0,
-                digest: digest.clone(),
-            },
-            file: file.to_owned(),
-            digest,
-            bytes,
-            footer,
-            // Nobody knows who posted it before: never split.
-            fate_unknown: true,
-            room: Room::Inbox,
-        })))
-    }
-
-    /// Removes what explained why a batch was rejected, before the batch goes.
-    pub(super) fn remove_error(&self, batch: &Batch) -> io::Result<()> {
-        self.remove_sidecar(Room::Rejected, &error_sidecar(&batch.name()))
-    }
-
-    /// Removes a file that explains, if it is there. Such files don't count as
-    /// the spool's bytes.
-    fn remove_sidecar(&self, room: Room, sidecar: &str) -> io::Result<()> {
-        let path = self.spool.layout().file(room, sidecar);
-        if disk::size(self.spool.disk(), &path).is_none() {
-            return Ok(());
-        }
-        self.spool.disk().remove(&path)?;
-        self.spool.disk().sync_dir(&self.spool.layout().room(room))
-    }
+fn read_copy(outlet: &Outlet, file: &str, options: &PackOptions) -> io::Result<Brought> {
+    let path = outlet.spool.layout().file(Room::Inbox, file);
+    let bytes = match outlet.spool.disk().read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Brought::Gone),
+        bytes => bytes?,
+    };
+    let footer = match foreign(&bytes, &options.settings) {
+        Ok(footer) => footer,
+        Err(fault) => return Ok(Brought::Declined(Declined(fault.to_string()))),
+    };
+    let digest = digest::of(&bytes);
+    Ok(Brought::Batch(Box::new(Batch {
+        name: Name::Batch {
+            number: 0,
+            digest: digest.clone(),
+        },
+        file: file.to_owned(),
+        digest,
+        bytes,
+        footer,
+        // Nobody knows who posted it before: never split.
+        fate_unknown: true,
+        room: Room::Inbox,
+    })))
 }
 
 /// Reads a file from outside the spool: any Parquet file of the nine columns.
@@ -344,7 +313,7 @@ impl Outlet {
 /// # Errors
 /// What is wrong with it.
 pub fn foreign(bytes: &Bytes, settings: &BTreeMap<String, String>) -> Result<BatchFooter, Fault> {
-    let metadata = footer::parse(bytes)?;
+    let metadata = metadata::parse(bytes)?;
     let columns: SchemaRef = schema::batch();
     let mut rows = 0;
     for chunk in read::chunks(bytes.clone(), &columns)? {

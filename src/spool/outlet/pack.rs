@@ -7,21 +7,23 @@
 //! limit, however well the rows compress.
 
 use std::io;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec;
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 
-use super::{Batch, Outlet, PackOptions, name_of};
+use super::fit::{self, Fit, PackOptions};
+use super::rejection;
 use crate::failpoint;
 use crate::spool::disk::Access;
-use crate::spool::format::batch::recipe::{Encoding, Recipe, Strength};
+use crate::spool::format::batch::recipe::{Recipe, Strength};
 use crate::spool::format::batch::recipe_search;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::format::read::{self, Segment};
-use crate::spool::format::{batch, segment};
+use crate::spool::format::{batch, digest, segment};
 use crate::spool::layout::{Name, Room};
-use crate::spool::outlet::fit::{self, Fit};
+use crate::spool::{Spool, quarantine};
 
 /// How full of its limit a batch is to be, in percent: as much as its size can
 /// be foretold to.
@@ -32,7 +34,7 @@ const TRIAL_ROWS_MIN: u64 = 1_000;
 
 /// What the last batches taught about the next.
 #[derive(Debug)]
-pub(super) struct Learned {
+struct Learned {
     /// Size of a row.
     bytes_per_row: f64,
     /// Strong compression's size of quick compression's.
@@ -55,9 +57,10 @@ impl Default for Learned {
 }
 
 /// What packing came to.
+#[derive(Debug)]
 pub(super) enum Packed {
-    /// A batch, published in `batches/`.
-    Batch(Box<Batch>),
+    /// A batch, published in `batches/` under this name.
+    Batch(Name),
     /// The oldest row fits into no request; it is in `rejected/` now.
     OneRowTooLarge,
     /// No segment waits.
@@ -78,9 +81,33 @@ impl Sources {
     }
 }
 
-impl Outlet {
+/// Packs segments into batches, and learns from each.
+#[derive(Debug)]
+pub(super) struct Packer {
+    spool: Spool,
+    learned: Mutex<Learned>,
+}
+
+impl Packer {
+    /// A packer of `spool` that has learned nothing yet.
+    pub fn new(spool: Spool) -> Self {
+        Self {
+            spool,
+            learned: Mutex::default(),
+        }
+    }
+
     /// Packs the next batch from these segments of `ready/`, the first ones first.
-    pub(super) fn pack(&self, names: Vec<Name>, options: &PackOptions) -> io::Result<Packed> {
+    /// `advice` is what can be done about a row that fits into no request.
+    ///
+    /// # Errors
+    /// An I/O error from the spool's disk.
+    pub fn pack(
+        &self,
+        names: Vec<Name>,
+        options: &PackOptions,
+        advice: &str,
+    ) -> io::Result<Packed> {
         let bytes_max = self.affordable(options.bytes_max)?;
         let fill = bytes_max as f64 * FILL_PERCENT / 100.0;
         let strength = options.effort.strength(bytes_max);
@@ -145,16 +172,15 @@ impl Outlet {
                     }
                     self.learn(bytes_per_row, quick_bytes_per_row, strength);
                     let name = self.freeze(Room::Batches, segments, taken, &bytes)?;
-                    return Ok(self
-                        .read(Room::Batches, &name)?
-                        .map_or(Packed::Nothing, |batch| Packed::Batch(Box::new(batch))));
+                    return Ok(Packed::Batch(name));
                 }
                 Fit::Nothing(_) if bytes_max < options.bytes_max => {
                     return Err(io::ErrorKind::StorageFull.into());
                 }
                 Fit::Nothing(bytes) => {
                     let name = name_of(segments[0].footer.segment, &bytes);
-                    self.explain_too_large(&name, bytes.len(), options.bytes_max)?;
+                    let (size, max) = (bytes.len(), options.bytes_max);
+                    rejection::write_too_large(&self.spool, &name, size, max, advice)?;
                     self.freeze(Room::Rejected, segments, 1, &bytes)?;
                     return Ok(Packed::OneRowTooLarge);
                 }
@@ -197,7 +223,7 @@ impl Outlet {
     }
 
     /// The recipe that did best of late.
-    pub(super) fn recipe(&self, encoding: Encoding) -> Recipe {
+    pub fn recipe(&self, encoding: Encoding) -> Recipe {
         let learned = self.learned();
         let known = learned.recipe.as_ref();
         known
@@ -218,18 +244,6 @@ impl Outlet {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn ready_names(&self) -> io::Result<Vec<Name>> {
-        let _guard = self.spool.handover();
-        // A segment whose move could not be synced may come back in `sealed/`
-        // when the power goes: what is packed has left it for good.
-        for room in [Room::Ready, Room::Sealed] {
-            self.spool
-                .disk()
-                .sync_dir(&self.spool.layout().room(room))?;
-        }
-        self.names(Room::Ready)
-    }
-
     /// Reads segments of one topic until there are `enough` rows or they take
     /// `memory_max` bytes; whether there is none left that the batch could take.
     fn load(&self, sources: &mut Sources, enough: u64, memory_max: u64) -> io::Result<bool> {
@@ -243,7 +257,7 @@ impl Outlet {
             let text = name.to_string();
             let path = self.spool.layout().file(Room::Ready, &text);
             match read::segment(&name, self.spool.disk().read(&path)?, self.spool.id()) {
-                Err(fault) => self.spool.set_aside(Room::Ready, &text, &fault)?,
+                Err(fault) => quarantine::set_aside(&self.spool, Room::Ready, &text, fault)?,
                 Ok(next) => {
                     let other_topic = sources
                         .segments
@@ -278,7 +292,7 @@ impl Outlet {
             && part.end < sources[*last].footer.rows
         {
             let source = &sources[*last];
-            let rest = fit::remainder(source, part.end);
+            let rest = source.remainder(part.end);
             let left = source.rows.slice(part.end as usize, rest.rows as usize);
             let file = segment::encode(&rest, &left).map_err(io::Error::other)?;
             let rest_name = Name::Segment {
@@ -309,5 +323,13 @@ impl Outlet {
         }
         failpoint::hit("sources.unlinked");
         self.spool.disk().sync_dir(&dir)
+    }
+}
+
+/// The name of a batch of these bytes.
+pub(super) fn name_of(number: u64, bytes: &[u8]) -> Name {
+    Name::Batch {
+        number,
+        digest: digest::of(bytes),
     }
 }

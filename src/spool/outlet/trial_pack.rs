@@ -79,13 +79,8 @@ pub fn full_batch(
 fn oldest(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<(Room, Name)>> {
     let mut found = Vec::new();
     for room in [Room::Ready, Room::Sealed] {
-        let mut names: Vec<Name> = disk
-            .list(&layout.room(room))?
-            .iter()
-            .filter_map(|entry| Name::parse(&entry.name))
-            .collect();
-        names.sort();
-        found.extend(names.into_iter().map(|name| (room, name)));
+        let files = layout.files(disk, room)?;
+        found.extend(files.into_iter().map(|(name, _)| (room, name)));
     }
     Ok(found)
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::snapshot::{self, SeenFile, Sight};
-use crate::spool::layout::{Layout, Room};
+use crate::spool::layout::{Layout, Name, Room};
 
 /// Where rows wait for ClickHouse.
 pub const UNSENT: [Room; 4] = [Room::Sealed, Room::Ready, Room::Batches, Room::Sending];
@@ -43,7 +43,7 @@ impl Census {
             for entry in snapshot::entries(&self.layout, room)? {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if !snapshot::is_ours(&name) {
+                if Name::parse_with_suffix(&name).is_none() {
                     continue;
                 }
                 let known = match room {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::snapshot;
 use crate::spool::disk::{self, Access, Disk};
-use crate::spool::layout::{Layout, Name, Room};
+use crate::spool::layout::{Layout, Room};
 
 /// How often publishing is tried.
 const TRIES: usize = 9;
@@ -73,17 +73,15 @@ pub fn probe(disk: &dyn Disk, dir: &Path) -> Probed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(Err(error.to_string())),
     };
-    let entries = Room::ALL
+    let ours = Room::ALL
         .iter()
-        .filter_map(|room| disk.list(&layout.room(*room)).ok());
-    let ours = entries
-        .flatten()
-        .filter(|entry| Name::parse(&entry.name).is_some());
+        .filter_map(|room| layout.files(disk, *room).ok())
+        .flatten();
     Probed {
         spool,
         publishes: publish(disk, &tried_in).map_err(Trouble::from),
         free_bytes: disk.free_bytes(&tried_in).ok(),
-        used_bytes: ours.map(|entry| entry.bytes).sum(),
+        used_bytes: ours.map(|(_, bytes)| bytes).sum(),
         owner: snapshot::owner(&layout).ok().flatten(),
         in_memory: in_memory(&tried_in),
         tried_in,

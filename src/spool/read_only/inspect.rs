@@ -19,11 +19,9 @@ use serde_json::Value;
 use crate::spool::disk::{Disk, LocalDisk, parent};
 use crate::spool::format::digest;
 use crate::spool::format::error::Fault;
-use crate::spool::format::footer::{self, Footer};
+use crate::spool::format::footer::Footer;
+use crate::spool::format::metadata;
 use crate::spool::layout::{Name, error_sidecar, reason_sidecar};
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
 
 /// How much of a file beside it is read.
 const SIDECAR_BYTES_MAX: u64 = 64 * 1024;
@@ -147,9 +145,9 @@ pub fn inspect(path: &Path, options: &Options<'_>) -> Result<Inspection, Fault> 
     if !file.metadata().map_err(unreadable)?.is_file() {
         return Err(Fault::Unreadable("it is no regular file".to_owned()));
     }
-    let (bytes, end) = footer::bytes_at_end(&LocalDisk, path, FOOTER_GUESS).map_err(unreadable)?;
-    let footer_bytes = footer::length_in(bytes, &end)?;
-    let metadata = Arc::new(footer::parse_end(bytes, &end)?);
+    let (bytes, end) = metadata::bytes_at_end(&LocalDisk, path).map_err(unreadable)?;
+    let footer_bytes = metadata::length_in(bytes, &end)?;
+    let metadata = Arc::new(metadata::parse_end(bytes, &end)?);
     let mut faults = Vec::new();
     let own = match Footer::from_metadata(&metadata) {
         Ok(own) => Some(own),
@@ -166,7 +164,7 @@ pub fn inspect(path: &Path, options: &Options<'_>) -> Result<Inspection, Fault> 
         None => Kind::Foreign,
     };
     let text = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = name_in(&text);
+    let name = Name::parse_with_suffix(&text);
     let digest = match &own {
         Some(own) => Some(digest_of(&file, own, name.as_ref(), bytes, &end).map_err(unreadable)?),
         None => None,
@@ -213,13 +211,6 @@ fn look(
         let problem = "the Parquet reader can't make sense of a page".to_owned();
         Err(Fault::Parquet(problem))
     })
-}
-
-/// The name that a file has, or had before a second one of it came to
-/// `doubtful/` (`NAME.1`).
-fn name_in(text: &str) -> Option<Name> {
-    let (stem, _) = text.split_once(".parquet")?;
-    Name::parse(&format!("{stem}.parquet"))
 }
 
 fn digest_of(

@@ -11,12 +11,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::spool::disk::{Disk, LocalDisk};
-use crate::spool::format::footer::{self, Footer, SegmentFooter};
+use crate::spool::format::footer::{Footer, SegmentFooter};
+use crate::spool::format::metadata;
 use crate::spool::layout::{Layout, Name, Room, error_sidecar, reason_sidecar};
 use crate::spool::state::State;
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
 
 /// What `spool.json` says.
 ///
@@ -35,7 +33,7 @@ pub fn state(disk: &dyn Disk, layout: &Layout) -> io::Result<State> {
 pub fn sealed(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<SegmentFooter>> {
     let dir = layout.room(Room::Sealed);
     let footers = disk.list(&dir)?.into_iter().filter_map(|entry| {
-        let metadata = footer::read_end(disk, &dir.join(&entry.name), FOOTER_GUESS);
+        let metadata = metadata::read_end(disk, &dir.join(&entry.name));
         match Footer::from_metadata(&metadata.ok()?.ok()?) {
             Ok(Footer::Segment(footer)) => Some(footer),
             _ => None,
@@ -129,10 +127,8 @@ pub(super) fn entries(
 impl Sight {
     fn add(&mut self, entry: &fs::DirEntry) -> io::Result<()> {
         let name = entry.file_name();
-        if let Some(file) = is_ours(&name.to_string_lossy())
-            .then(|| SeenFile::look(entry))
-            .transpose()?
-            .flatten()
+        if Name::parse_with_suffix(&name.to_string_lossy()).is_some()
+            && let Some(file) = SeenFile::look(entry)?
         {
             self.count(&file);
         }
@@ -147,13 +143,6 @@ impl Sight {
         self.unreadable += u64::from(file.rows.is_none());
         self.oldest = [self.oldest, file.written].into_iter().flatten().min();
     }
-}
-
-/// Whether a file carries one of our names. A second one of a name is `NAME.1`
-/// in `doubtful/`.
-pub(super) fn is_ours(name: &str) -> bool {
-    let stem = name.split_once(".parquet").map(|(stem, _)| stem);
-    stem.is_some_and(|stem| Name::parse(&format!("{stem}.parquet")).is_some())
 }
 
 /// What is seen of a file.
@@ -171,7 +160,7 @@ impl SeenFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             metadata => metadata?,
         };
-        let rows = match footer::read_end(&LocalDisk, &entry.path(), FOOTER_GUESS) {
+        let rows = match metadata::read_end(&LocalDisk, &entry.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(_) | Ok(Err(_)) => None,
             Ok(Ok(footer)) => u64::try_from(footer.file_metadata().num_rows()).ok(),

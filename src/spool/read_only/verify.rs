@@ -7,6 +7,7 @@
 
 mod across;
 mod content;
+mod problem;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -21,6 +22,7 @@ use crate::spool::layout::{Layout, Name, Room};
 use crate::spool::start::recovery_plan::Place;
 use crate::spool::state::State;
 use content::Content;
+use problem::finding;
 
 /// How often the spool is looked at again before a finding that concerns
 /// several files is believed.
@@ -258,7 +260,10 @@ impl Survey<'_> {
             .filter(|(place, _)| listing.contains(place) || !here.contains(&place.1))
             .map(|(place, (bytes, content))| {
                 let across = crossing.faults.remove(&place).into_iter().flatten();
-                let faults = content.faults.iter().map(|fault| finding(place.0, fault));
+                let faults = content
+                    .problems
+                    .iter()
+                    .map(|problem| finding(place.0, problem));
                 FileReport {
                     kind: content.kind,
                     bytes,
@@ -285,43 +290,6 @@ fn is_looked_at(room: Room, entry: &Entry) -> bool {
         Room::Inbox => false,
         Room::Rejected | Room::Undecodable | Room::Doubtful => Name::parse(&entry.name).is_some(),
         _ => true,
-    }
-}
-
-/// A fault with what to do about it.
-fn finding(room: Room, fault: &Fault) -> Finding {
-    Finding {
-        what: fault.to_string(),
-        next: advice(room, fault).to_owned(),
-    }
-}
-
-fn advice(room: Room, fault: &Fault) -> &'static str {
-    match fault {
-        Fault::Unmasked(_) => {
-            "stop spoolhouse, move the file out of the spool before it is sent, and report this: \
-             it must never happen"
-        }
-        Fault::Claimed { .. } => {
-            "expected after `spoolhouse positions --reset` to an earlier offset; otherwise move \
-             one of the two out of the spool while spoolhouse is stopped"
-        }
-        Fault::Overlap(_) => {
-            "find out who put it there; the rows are safe in the other file if that one is whole"
-        }
-        Fault::Unreadable(_) => "mend the file's permissions or the disk, then verify again",
-        Fault::Format(_) => "use the version of spoolhouse that wrote it",
-        Fault::Foreign | Fault::OtherSpool(_) | Fault::Schema(_) | Fault::Name(_) => {
-            "move it to where it belongs; a start would put it into doubtful/"
-        }
-        _ if room == Room::Undecodable => {
-            "a copy from a backup may replace it; its messages are in no other file"
-        }
-        _ => {
-            "spoolhouse will put it into doubtful/ and go on without it: replace it by a whole \
-             copy, or read its offsets again with `spoolhouse positions --reset` if Kafka still \
-             has them"
-        }
     }
 }
 

@@ -10,8 +10,10 @@
 use std::collections::BTreeMap;
 
 use crate::spool::format::error::Fault;
-use crate::spool::format::footer::{BatchFooter, Cover, ReplayedFrom, SegmentFooter};
+use crate::spool::format::footer::{BatchFooter, Cover, SegmentFooter};
 use crate::spool::layout::{Name, Room};
+use crate::spool::quarantine::Doubt;
+use crate::spool::undecodable_replay::Origin;
 
 /// What a file was found to be.
 #[derive(Debug)]
@@ -31,31 +33,6 @@ pub enum Found {
     Aside,
     /// No file of ours, or no longer.
     Faulty(Fault),
-}
-
-/// Whether the file of undecodable messages that rows were replayed from
-/// still holds them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// It does: it was not replaced yet.
-    Still,
-    /// It was replaced or removed.
-    NoLonger,
-    /// It can't be read.
-    Unknown,
-}
-
-impl Origin {
-    /// By the digests of the files in `undecodable/`, `None` for one that
-    /// can't be read.
-    pub fn find(from: &ReplayedFrom, digest: Option<Option<&str>>) -> Self {
-        match digest {
-            None => Self::NoLonger,
-            Some(None) => Self::Unknown,
-            Some(Some(digest)) if digest == from.digest => Self::Still,
-            Some(Some(_)) => Self::NoLonger,
-        }
-    }
 }
 
 /// A file's place: room and name.
@@ -92,7 +69,7 @@ pub enum Repair {
         /// The file.
         place: Place,
         /// Why.
-        fault: Fault,
+        reason: Doubt,
     },
 }
 
@@ -106,7 +83,10 @@ pub fn plan(mut listing: Listing, next_segment: u64) -> Vec<Repair> {
         .collect();
     for place in settled {
         match listing.remove(&place) {
-            Some(Found::Faulty(fault)) => repairs.push(Repair::SetAside { place, fault }),
+            Some(Found::Faulty(fault)) => repairs.push(Repair::SetAside {
+                place,
+                reason: fault.into(),
+            }),
             Some(Found::Aside) => repairs.push(Repair::Redundant {
                 by: format!("{}/{}", Room::Doubtful.name(), place.1),
                 place,
@@ -171,7 +151,7 @@ fn replayed(listing: &mut Listing) -> Vec<Repair> {
             Origin::NoLonger => Repair::Release(place),
             Origin::Unknown => Repair::SetAside {
                 place,
-                fault: Fault::ReplayUndecided(by),
+                reason: Doubt::ReplayUndecided(by),
             },
         });
     }
@@ -232,7 +212,7 @@ fn covered(listing: &mut Listing) -> Vec<Repair> {
             }
             _ => Repair::SetAside {
                 place,
-                fault: Fault::Overlap(held.by),
+                reason: Doubt::Overlap(held.by),
             },
         });
     }
@@ -339,7 +319,7 @@ fn overlapping(listing: &mut Listing) -> Vec<Repair> {
             listing.remove(place);
             repairs.push(Repair::SetAside {
                 place: place.clone(),
-                fault: Fault::Overlap(newer.to_string()),
+                reason: Doubt::Overlap(newer.to_string()),
             });
         }
     }

@@ -7,10 +7,25 @@
 
 use super::error_codes;
 use super::{Outcome, Reason, Refusal};
-use crate::spool::format::batch::recipe::Encoding;
-use crate::spool::format::error::Fault;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::format::footer::BatchFooter;
+use crate::spool::quarantine;
 use crate::upload::settings::Settings;
+
+/// Why a batch that may be stored can't go again, and what to do, in words for an
+/// operator: the proxy's body limit fell below it,
+const TOO_LARGE: &str = ", so it can't be split, and the proxy's body limit no longer admits it: \
+    raise client_max_body_size, or look in ClickHouse whether its rows are there";
+/// the server can't read it,
+const UNREADABLE: &str = ", so it can't be packed anew under upload.encoding as it is configured \
+    now, and the server can't read it as it is: look in ClickHouse whether its rows are there";
+/// or the server no longer knows a setting that it was posted with.
+const UNKNOWN_SETTING: &str = " under settings that the server does not know now: upload.url may \
+    lead to another server than then; look in ClickHouse whether its rows are there";
+
+fn may_be_stored(why: &str) -> quarantine::Doubt {
+    quarantine::Doubt::MayBeStored(why.to_owned())
+}
 
 /// What happened to a batch so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +64,7 @@ pub enum Disposition {
     /// Refused for its data, often enough.
     Reject(Reason),
     /// No rule can decide.
-    Doubt(Fault),
+    Doubt(quarantine::Doubt),
 }
 
 impl History {
@@ -68,9 +83,7 @@ impl History {
                 self.may_be_stored |= reason.may_be_stored;
                 Disposition::Again
             }
-            Outcome::TooLarge if self.may_be_stored => {
-                Disposition::Doubt(Fault::TooLargeAfterUnknown)
-            }
+            Outcome::TooLarge if self.may_be_stored => Disposition::Doubt(may_be_stored(TOO_LARGE)),
             Outcome::TooLarge => Disposition::Split,
             Outcome::Refused(refusal) => self.refused(refusal, batch, now),
         }
@@ -92,10 +105,10 @@ impl History {
                     && reason.code == Some(error_codes::UNKNOWN_SETTING)
                     && batch.settings != *now.settings =>
             {
-                Disposition::Doubt(Fault::SettingAfterUnknown)
+                Disposition::Doubt(may_be_stored(UNKNOWN_SETTING))
             }
             Refusal::Format(_) if was_unknown && batch.encoding != now.encoding => {
-                Disposition::Doubt(Fault::UnreadAfterUnknown)
+                Disposition::Doubt(may_be_stored(UNREADABLE))
             }
             Refusal::Operator(_) => self.held(),
             Refusal::Format(_) if batch.encoding.is_compact() => self.held(),
@@ -222,7 +235,7 @@ mod tests {
     fn too_large_is_split_unless_an_attempt_may_have_stored_it() {
         assert_eq!(fates(Now::Same, &[Outcome::TooLarge]), [Disposition::Split]);
         let seen = fates(Now::Same, &[unknown(), Outcome::TooLarge]);
-        assert_eq!(seen[1], Disposition::Doubt(Fault::TooLargeAfterUnknown));
+        assert_eq!(seen[1], Disposition::Doubt(may_be_stored(TOO_LARGE)));
     }
 
     #[test]
@@ -246,9 +259,9 @@ mod tests {
     fn a_change_of_the_configuration_after_an_unknown_fate_is_for_a_person() {
         let unknown_setting = operator(error_codes::UNKNOWN_SETTING);
         let seen = fates(Now::OtherSettings, &[unknown(), unknown_setting.clone()]);
-        assert_eq!(seen[1], Disposition::Doubt(Fault::SettingAfterUnknown));
+        assert_eq!(seen[1], Disposition::Doubt(may_be_stored(UNKNOWN_SETTING)));
         let seen = fates(Now::OtherEncoding, &[unknown(), unreadable()]);
-        assert_eq!(seen[1], Disposition::Doubt(Fault::UnreadAfterUnknown));
+        assert_eq!(seen[1], Disposition::Doubt(may_be_stored(UNREADABLE)));
         // Without one, and for another reason, it goes again.
         let seen = fates(Now::OtherSettings, &[unknown(), operator(60)]);
         assert_eq!(seen[1], Disposition::Again);
@@ -275,6 +288,6 @@ mod tests {
     fn a_refusal_that_may_have_stored_rows_counts_as_unknown_from_then_on() {
         let half = Outcome::Refused(Refusal::Data(reason(Some(6), true)));
         let seen = fates(Now::Same, &[half, Outcome::TooLarge]);
-        assert_eq!(seen[1], Disposition::Doubt(Fault::TooLargeAfterUnknown));
+        assert_eq!(seen[1], Disposition::Doubt(may_be_stored(TOO_LARGE)));
     }
 }

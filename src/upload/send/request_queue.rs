@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::spool::Outlet;
 use crate::spool::inbox::{Answer, FORMAT, Request, State};
 use crate::spool::outlet::Batch;
-use crate::spool::outlet::manual_send::{Declined, Leave, Wanted};
+use crate::spool::outlet::{Declined, Leave, Wanted};
 use crate::time::epoch_ms;
 use crate::upload::outcome::{Outcome, Refusal};
 

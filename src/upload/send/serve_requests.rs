@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{DISK_RETRY, OtherServer, Pause, Post, Sender, disk_trouble};
 use crate::spool::inbox::{Answer, State};
 use crate::spool::outlet::Batch;
-use crate::spool::outlet::manual_send::Brought;
+use crate::spool::outlet::Brought;
 use crate::time::epoch_ms;
 use crate::upload::outcome::Outcome;
 use crate::upload::proxy::Proxy;

@@ -11,15 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use spoolhouse::ingest::assignment::resume::{self, Committed, Verdict};
 use spoolhouse::ingest::commit_tracker::Commits;
-use spoolhouse::spool::format::error::Fault;
 use spoolhouse::spool::format::footer::SegmentFooter;
 use spoolhouse::spool::format::segment::{Finished, OpenSegment};
 use spoolhouse::spool::format::undecodable::Message;
 use spoolhouse::spool::intake::Gap;
 use spoolhouse::spool::layout::Layout;
-use spoolhouse::spool::outlet::manual_send::{Brought, Leave, Wanted};
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
-use spoolhouse::spool::start::open::OpenError;
+use spoolhouse::spool::outlet::{Brought, Leave, Wanted};
+use spoolhouse::spool::quarantine::Doubt;
+use spoolhouse::spool::start::OpenError;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::time::SystemClock;
 use spoolhouse::upload::outcome::disposition::{Configured, Disposition, History};
@@ -180,7 +180,7 @@ impl Driver {
                 Verdict::Ready => self.intake.ready(&segment)?,
                 Verdict::Adopt => self.commits.sealed(segment),
                 Verdict::Wait => {}
-                Verdict::Doubt => self.intake.doubt(&segment, &Fault::CommittedElsewhere)?,
+                Verdict::Doubt => self.intake.doubt(&segment, &Doubt::CommittedElsewhere)?,
             }
         }
         self.intake.record_positions(&source(), &starts)?;

@@ -239,6 +239,22 @@ impl SimDisk {
         files
     }
 
+    /// Every file under `path` that a power cut now would leave for certain, as it would
+    /// leave it.
+    pub fn certain_files(&self, path: &Path) -> BTreeMap<PathBuf, Bytes> {
+        let inner = self.inner();
+        let mut certain = inner.state.durable.clone();
+        let changes = &inner.state.changes;
+        for change in changes.iter().filter(|change| change.durable) {
+            certain.link(change.dir, &change.name, change.to);
+        }
+        let mut files = BTreeMap::new();
+        if let Some(inode) = certain.find(path) {
+            certain.walk(inode, path, &mut files);
+        }
+        files
+    }
+
     /// How many files a room of the spool holds.
     pub fn count(&self, room: &str) -> usize {
         self.files(&Path::new(super::world::SPOOL).join(room)).len()
@@ -406,6 +422,11 @@ impl State {
         let synced = self.live.find(path).ok_or(ErrorKind::NotFound)?;
         for change in &mut self.changes {
             change.durable |= change.dir == synced;
+        }
+        if self.changes.iter().all(|change| change.durable) {
+            for change in self.changes.drain(..) {
+                self.durable.link(change.dir, &change.name, change.to);
+            }
         }
         Ok(())
     }

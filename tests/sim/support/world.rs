@@ -12,8 +12,8 @@ use arrow_array::types::{Int32Type, Int64Type, UInt64Type};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use spoolhouse::ingest::assignment::resume::{Committed, Log};
-use spoolhouse::spool::format::batch::recipe::Encoding;
 use spoolhouse::spool::format::digest;
+use spoolhouse::spool::format::encoding::Encoding;
 
 use super::segments::id_of;
 use super::sim_disk::SimDisk;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
-use spoolhouse::spool::format::batch::recipe::{Encoding, Recipe, Strength};
+use spoolhouse::spool::format::batch::recipe::{Recipe, Strength};
+use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::format::footer::{
     BatchFooter, Cover, Footer, OffsetRange, SegmentFooter, UndecodableFooter, close,
 };

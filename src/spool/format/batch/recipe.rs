@@ -11,29 +11,11 @@ use arrow_schema::DataType;
 use parquet::basic::{Compression, Encoding as ParquetEncoding, GzipLevel, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
-use serde::{Deserialize, Serialize};
 
 use super::order::Order;
+use crate::spool::format::encoding::Encoding;
 use crate::spool::format::error::Fault;
 use crate::spool::format::schema::LOG_COLUMNS;
-
-/// Which encodings a batch may use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Encoding {
-    /// What makes the smallest file.
-    #[default]
-    Compact,
-    /// PLAIN, RLE_DICTIONARY and ZSTD only, which the oldest servers read.
-    Compatible,
-}
-
-impl Encoding {
-    /// Whether it is [`Encoding::Compact`].
-    pub fn is_compact(&self) -> bool {
-        *self == Self::Compact
-    }
-}
 
 /// How hard to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

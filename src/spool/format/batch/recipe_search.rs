@@ -15,7 +15,8 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
 use super::log_columns;
 use super::order::Order;
-use super::recipe::{self, Codec, Encoding, Recipe, Strength};
+use super::recipe::{self, Codec, Recipe, Strength};
+use crate::spool::format::encoding::Encoding;
 use crate::spool::format::error::Fault;
 
 /// Rows that orders are tried on.

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::content::{Content, Says};
-use super::{Finding, Note, finding};
-use crate::spool::format::error::Fault;
+use super::problem::{Problem, finding};
+use super::{Finding, Note};
 use crate::spool::format::footer::{BatchFooter, Cover, OffsetRange, Source};
 use crate::spool::layout::{Name, Room};
-use crate::spool::start::recovery_plan::{self, Found, Listing, Origin, Place, Repair};
+use crate::spool::quarantine::Doubt;
+use crate::spool::start::recovery_plan::{self, Found, Listing, Place, Repair};
+use crate::spool::undecodable_replay::Origin;
 
 /// Findings that concern more than one file.
 #[derive(Debug, Default)]
@@ -32,9 +34,9 @@ impl Crossing {
         });
     }
 
-    fn fault(&mut self, place: &Place, fault: &Fault) {
+    fn fault(&mut self, place: &Place, problem: impl Into<Problem>) {
         let findings = self.faults.entry(place.clone()).or_default();
-        findings.push(finding(place.0, fault));
+        findings.push(finding(place.0, &problem.into()));
     }
 
     fn note(&mut self, place: &Place, what: String) {
@@ -54,7 +56,7 @@ pub(super) fn find(files: &BTreeMap<&Place, &Content>, next_segment: u64) -> Cro
     let mut crossing = Crossing::default();
     let sound: BTreeMap<&Place, &Says> = files
         .iter()
-        .filter(|(_, content)| content.faults.is_empty())
+        .filter(|(_, content)| content.problems.is_empty())
         .map(|(place, content)| (*place, &content.says))
         .collect();
     let mut settled = repairs(&sound, next_segment, &mut crossing);
@@ -129,8 +131,8 @@ fn repairs(
                 crossing.note(place, what);
                 place
             }
-            Repair::SetAside { place, fault } => {
-                crossing.fault(place, fault);
+            Repair::SetAside { place, reason } => {
+                crossing.fault(place, reason.clone());
                 place
             }
         };
@@ -154,7 +156,7 @@ fn replayed_twice(sound: &BTreeMap<&Place, &Says>, crossing: &mut Crossing) -> H
         let key = (from.undecodable, from.digest.as_str());
         let other = *replays.entry(key).or_insert((place, footer.segment));
         if other.1 != footer.segment {
-            crossing.fault(place, &Fault::Overlap(other.0.1.clone()));
+            crossing.fault(place, Doubt::Overlap(other.0.1.clone()));
             twice.insert((*place).clone());
         }
     }
@@ -163,7 +165,7 @@ fn replayed_twice(sound: &BTreeMap<&Place, &Says>, crossing: &mut Crossing) -> H
             continue;
         };
         if let Some((by, _)) = replays.get(&(name.number(), digest.as_str())) {
-            crossing.fault(place, &Fault::Overlap(by.1.clone()));
+            crossing.fault(place, Doubt::Overlap(by.1.clone()));
         }
     }
     twice
@@ -188,7 +190,7 @@ fn batch_overlaps(batches: &[(&Place, &BatchFooter)], crossing: &mut Crossing) -
             && overlapping.insert(batches[index].0.clone())
         {
             let other = &batches[owner].0.1;
-            crossing.fault(batches[index].0, &Fault::Overlap(other.clone()));
+            crossing.fault(batches[index].0, Doubt::Overlap(other.clone()));
         }
         if furthest.is_none_or(|(before, _)| end(cover) > end(before)) {
             furthest = Some((cover, index));
@@ -247,13 +249,13 @@ fn claims(sound: &BTreeMap<&Place, &Says>, settled: &HashSet<Place>, crossing: &
                 && place != owner
                 && !are_parts(sound, place, owner)
             {
-                let claimed = Fault::Claimed {
+                let claimed = Problem::Claimed {
                     partition,
                     from: range.0,
                     to: range.1.min(before.1) - 1,
                     by: shown(owner),
                 };
-                crossing.fault(place, &claimed);
+                crossing.fault(place, claimed);
             }
             if furthest.is_none_or(|(before, _)| range.1 > before.1) {
                 furthest = Some((range, place));

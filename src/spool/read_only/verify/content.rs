@@ -11,11 +11,13 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Kind;
+use super::problem::Problem;
 use crate::spool::disk::Entry;
 use crate::spool::format::error::Fault;
-use crate::spool::format::footer::{self, BatchFooter, Footer, OffsetRange, SegmentFooter};
+use crate::spool::format::footer::{BatchFooter, Footer, OffsetRange, SegmentFooter};
+use crate::spool::format::metadata;
 use crate::spool::format::{digest, read, schema, undecodable};
-use crate::spool::layout::{Name, Room};
+use crate::spool::layout::{ByName, Name, Room};
 use crate::spool::start::recovery_plan::Place;
 
 /// What is known of one file.
@@ -24,7 +26,7 @@ pub(super) struct Content {
     pub kind: Kind,
     pub rows: Option<u64>,
     pub says: Says,
-    pub faults: Vec<Fault>,
+    pub problems: Vec<Problem>,
 }
 
 /// What a file's footer says, if it can be believed.
@@ -43,7 +45,7 @@ impl Content {
             kind,
             rows: None,
             says: Says::Nothing,
-            faults: Vec::new(),
+            problems: Vec::new(),
         }
     }
 
@@ -69,41 +71,40 @@ pub(super) fn examine(
     read: impl FnOnce() -> Result<Option<Bytes>, Fault>,
 ) -> Option<Content> {
     let (room, text) = place;
-    let draft_of = text.strip_suffix(".part").and_then(Name::parse);
-    match (room, draft_of) {
-        (Room::Open, Some(_)) if entry.is_file => return Some(Content::nothing(Kind::Draft)),
-        (Room::Doubtful, _) => return Some(Content::nothing(Kind::SetAside)),
-        _ => {}
+    if *room == Room::Doubtful {
+        return Some(Content::nothing(Kind::SetAside));
     }
     let mut content = Content::nothing(Kind::Foreign);
-    let Some(name) = Name::parse(text).filter(|_| entry.is_file) else {
-        content.faults.push(Fault::Foreign);
-        return Some(content);
+    let name = match room.look_up(text) {
+        ByName::Draft if entry.is_file => return Some(Content::nothing(Kind::Draft)),
+        ByName::Ours(name) if entry.is_file => name,
+        ByName::Misplaced(name) if entry.is_file => {
+            content.kind = kind_of(&name);
+            content.problems.push(Fault::misplaced(&name, *room).into());
+            return Some(content);
+        }
+        _ => {
+            content.problems.push(Fault::Foreign.into());
+            return Some(content);
+        }
     };
-    content.kind = match name {
-        Name::Segment { .. } => Kind::Segment,
-        Name::Batch { .. } => Kind::Batch,
-        Name::Undecodable { .. } => Kind::Undecodable,
-    };
-    if !belongs(*room, &name) {
-        let misplaced = Fault::Name(format!("{name} has no place in {}", room.name()));
-        content.faults.push(misplaced);
-        return Some(content);
-    }
+    content.kind = kind_of(&name);
     let looked_into = match read() {
         Ok(None) => return None,
         Ok(Some(bytes)) => into(&mut content, &name, bytes, spool, is_masked),
         Err(fault) => Err(fault),
     };
-    content.faults.extend(looked_into.err());
+    content
+        .problems
+        .extend(looked_into.err().map(Problem::from));
     Some(content)
 }
 
-fn belongs(room: Room, name: &Name) -> bool {
+fn kind_of(name: &Name) -> Kind {
     match name {
-        Name::Segment { .. } => matches!(room, Room::Sealed | Room::Ready),
-        Name::Batch { .. } => matches!(room, Room::Batches | Room::Sending | Room::Rejected),
-        Name::Undecodable { .. } => room == Room::Undecodable,
+        Name::Segment { .. } => Kind::Segment,
+        Name::Batch { .. } => Kind::Batch,
+        Name::Undecodable { .. } => Kind::Undecodable,
     }
 }
 
@@ -114,7 +115,7 @@ fn into(
     spool: Option<Uuid>,
     is_masked: &dyn Fn(&str) -> bool,
 ) -> Result<(), Fault> {
-    let metadata = footer::parse(&bytes);
+    let metadata = metadata::parse(&bytes);
     if let Err(Fault::Torn) = metadata {
         return Err(Fault::Torn);
     }
@@ -140,7 +141,7 @@ fn into(
             content.rows = Some(footer.rows);
             let mut rows = Rows::new(is_masked, Some(&footer));
             rows.check(bytes, &schema::segment(), footer.rows)?;
-            content.faults.extend(rows.faults());
+            content.problems.extend(rows.problems());
             content.says = Says::Segment(footer);
         }
         Name::Batch { .. } => {
@@ -148,7 +149,7 @@ fn into(
             content.rows = Some(footer.rows);
             let mut rows = Rows::new(is_masked, None);
             rows.check(bytes, &schema::batch(), footer.rows)?;
-            content.faults.extend(rows.faults());
+            content.problems.extend(rows.problems());
             content.says = Says::Batch(footer);
         }
         Name::Undecodable { .. } => {
@@ -237,10 +238,10 @@ impl<'c> Rows<'c> {
         }
     }
 
-    fn faults(self) -> impl Iterator<Item = Fault> {
-        let unmasked = (self.unmasked > 0).then_some(Fault::Unmasked(self.unmasked));
+    fn problems(self) -> impl Iterator<Item = Problem> {
+        let unmasked = (self.unmasked > 0).then_some(Problem::Unmasked(self.unmasked));
         unmasked
             .into_iter()
-            .chain(self.misplaced.map(Fault::Offsets))
+            .chain(self.misplaced.map(Problem::Offsets))
     }
 }

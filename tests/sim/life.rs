@@ -1,0 +1,458 @@
+//! One life: the world of a plan, the daemon in it, everything that happens to them, then
+//! calm, in which everything drains; and at the end the account.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spoolhouse::upload::request::Target;
+use spoolhouse::upload::settings::{PINNED, Settings, effective};
+
+use crate::audit::{Account, Attached, Audit, Parts};
+use crate::broker::{Kafka, Producer, Signs};
+use crate::clickhouse::ClickHouse;
+use crate::clock::LifeClock;
+use crate::disk::{LifeDisk, SPOOL};
+use crate::messages::{Kind, MessageId};
+use crate::person::Asked;
+use crate::plan::{At, Command, DiskError, Plan, What};
+use crate::process::{INSTANCE_ID, Machine, Running, encoding};
+use crate::proxy::{self, Nginx, Route};
+use crate::scheduler::{
+    self, Death, Report, WORLD, current, fault, note, now, spawn, wait_for, wait_until,
+};
+use crate::violations::Violations;
+
+/// The proxy before ClickHouse.
+const URL: &str = "http://proxy.test:8124/";
+
+/// How long draining may take, in virtual time: longer than any back-off.
+const CALM_MAX: Duration = Duration::from_secs(3_000);
+
+/// How long the daemon may take to stop.
+const STOP_MAX: Duration = Duration::from_secs(120);
+
+/// Steps of a life: some twenty times what one has.
+const STEPS_MAX: u64 = 2_000_000;
+
+/// How often it is looked whether everything has drained.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What came of a life.
+#[derive(Debug)]
+pub struct Lived {
+    pub report: Report,
+    /// Empty if it failed before.
+    pub account: Account,
+}
+
+/// Lives the life of a plan.
+pub fn live(plan: &Plan, keep_trace: bool) -> Lived {
+    let settings = scheduler::Settings {
+        seed: plan.seed,
+        switch_one_in: plan.turns.switch_one_in,
+        delay_one_in: plan.turns.delay_one_in,
+        delay_max: plan.turns.delay_max(),
+        steps_max: STEPS_MAX,
+        time_max: Duration::from_millis(plan.world.busy_ms) + CALM_MAX * 2,
+        keep_trace,
+    };
+    let plan = plan.clone();
+    let account = Rc::new(Cell::new(Account::default()));
+    let balanced = account.clone();
+    let report = scheduler::run(settings, move || {
+        balanced.set(Life::new(plan).go()?);
+        Ok(())
+    });
+    Lived {
+        report,
+        account: account.get(),
+    }
+}
+
+struct Life {
+    plan: Plan,
+    machine: Rc<Machine<Route>>,
+    kafka: Kafka,
+    clickhouse: ClickHouse,
+    nginx: Nginx,
+    violations: Violations,
+    audit: Audit,
+    _attached: Attached,
+    daemon: RefCell<Option<Running>>,
+    /// What is to be done before the daemon is started again.
+    down_ms: Cell<u64>,
+    command: Cell<Option<Command>>,
+    /// Nothing happens any more.
+    is_calm: Cell<bool>,
+    /// The daemon is not started again.
+    is_over: Cell<bool>,
+}
+
+impl Life {
+    fn new(plan: Plan) -> Rc<Self> {
+        let world = &plan.world;
+        let violations = Violations::default();
+        let kafka = Kafka::new(world.partitions, world.incarnation);
+        let clickhouse = ClickHouse::new(world.tokens_max, violations.clone());
+        let settings = proxy::Settings {
+            rate: Some(rate(world.interval_ms)),
+            body_max: world.body_bytes_max,
+        };
+        let nginx = Nginx::new(URL, settings, clickhouse.clone(), violations.clone());
+        let target = Target {
+            url: URL.parse().expect("a URL"),
+            database: "default".to_owned(),
+            table: "http_log".to_owned(),
+        };
+        let clock = LifeClock::default();
+        let route = nginx.route(Arc::new(clock.clone()));
+        let disk = LifeDisk::new();
+        let audit = Audit::new(Parts {
+            kafka: kafka.clone(),
+            clickhouse: clickhouse.clone(),
+            nginx: nginx.clone(),
+            violations: violations.clone(),
+            interval: Duration::from_millis(world.interval_ms_expected),
+        });
+        let attached = audit.attach(&disk);
+        let machine = Machine::new(
+            world,
+            disk,
+            audit.clone(),
+            clock,
+            kafka.clone(),
+            route,
+            target,
+        );
+        Rc::new(Self {
+            plan,
+            machine,
+            kafka,
+            clickhouse,
+            nginx,
+            violations,
+            audit,
+            _attached: attached,
+            daemon: RefCell::default(),
+            down_ms: Cell::new(0),
+            command: Cell::new(None),
+            is_calm: Cell::new(false),
+            is_over: Cell::new(false),
+        })
+    }
+
+    fn go(self: Rc<Self>) -> Result<Account, String> {
+        self.watch();
+        self.produce();
+        for event in &self.plan.events {
+            if let At::Touch(class, number) = event.at {
+                let (life, what) = (self.clone(), event.what.clone());
+                scheduler::at_touch(class, number, move || life.happen(&what));
+            }
+        }
+        let life = self.clone();
+        spawn("supervisor", WORLD, move || life.supervise());
+        let mut timed: Vec<_> = self.plan.events.iter().collect();
+        timed.retain(|event| matches!(event.at, At::Ms(_)));
+        timed.sort_by_key(|event| match event.at {
+            At::Ms(ms) => ms,
+            At::Touch(..) => u64::MAX,
+        });
+        for event in timed {
+            if let At::Ms(ms) = event.at {
+                wait_until(Duration::from_millis(ms));
+                self.happen(&event.what);
+            }
+        }
+        wait_until(Duration::from_millis(self.plan.world.busy_ms));
+        self.calm_down();
+        self.drain()?;
+        self.end()
+    }
+
+    /// Ends the life as soon as a rule is broken.
+    fn watch(&self) {
+        let violations = self.violations.clone();
+        spawn("watch", WORLD, move || {
+            wait_for(Duration::MAX, || !violations.is_empty());
+            if let Some(first) = violations.all().first() {
+                scheduler::fail(first.to_string());
+            }
+        });
+    }
+
+    /// Appends what is there at the beginning, and has the rest come over time.
+    fn produce(&self) {
+        let world = &self.plan.world;
+        for partition in 0..world.partitions {
+            let all = world.offsets_of(partition);
+            let backlog = all * world.backlog_percent / 100;
+            self.kafka.append(partition, backlog);
+            let every_ms = 150 + 130 * partition as u64;
+            let bursts = (world.busy_ms * 8 / 10 / every_ms).max(1) as i64;
+            self.kafka.produce(Producer {
+                partition,
+                every: Duration::from_millis(every_ms),
+                burst: (all - backlog) / bursts + 1,
+                total: all - backlog,
+            });
+        }
+    }
+
+    /// Keeps the daemon running, as a service manager does.
+    fn supervise(&self) {
+        while !self.is_over.get() {
+            let running = self.machine.start();
+            self.daemon.replace(Some(running.clone()));
+            wait_for(Duration::MAX, || running.is_over());
+            let down = Duration::from_millis(self.down_ms.replace(100));
+            if let Some(command) = self.command.take() {
+                note("person:", format_args!("{command:?}"));
+                let run = self.machine.run(command);
+                wait_for(Duration::MAX, || run.is_over());
+            }
+            let until = now() + down;
+            wait_for(down, || self.is_calm.get());
+            wait_until(until.min(now() + Duration::from_millis(100)));
+        }
+    }
+
+    /// The process that a fault is meant for: the one that just touches, or the daemon.
+    fn victim(&self) -> Option<scheduler::Process> {
+        let process = current();
+        if process != WORLD {
+            return Some(process);
+        }
+        Some(self.daemon.borrow().as_ref()?.process)
+    }
+
+    /// Makes something happen. Touches nothing: whoever touches may be calling.
+    fn happen(self: &Rc<Self>, what: &What) {
+        if self.is_calm.get() {
+            return;
+        }
+        note("event:", format_args!("{what:?}"));
+        let ms = Duration::from_millis;
+        let machine = &self.machine;
+        match what.clone() {
+            What::Kill { down_ms } => {
+                self.down_ms.set(down_ms);
+                fault("kill");
+                if let Some(victim) = self.victim() {
+                    scheduler::kill(victim, Death::Kill);
+                }
+            }
+            What::PowerCut { down_ms } => {
+                self.down_ms.set(down_ms);
+                fault("power cut");
+                machine.cut_power();
+            }
+            What::Stop { down_ms, run } => {
+                self.down_ms.set(down_ms);
+                self.command.set(run);
+                self.stop();
+            }
+            What::DiskErrors { count, error } => machine.disk.fail(
+                count,
+                match error {
+                    DiskError::NoSpace => std::io::ErrorKind::StorageFull,
+                    DiskError::Io => std::io::ErrorKind::Other,
+                },
+            ),
+            What::ReadErrors { count } => machine.disk.fail_reads(count),
+            What::DiskFull { ms: time } => {
+                machine.disk.set_free(Some(0));
+                self.later(ms(time), |life| life.machine.disk.set_free(None));
+            }
+            What::Commits { count, fault } => self.kafka.fail_commits(count, fault),
+            What::Asks { count, fault } => self.kafka.fail_asks(count, fault),
+            What::OutOfOrder { count } => self.kafka.lead_astray(count),
+            What::BrokerDown { ms: time } => self.kafka.go_down(ms(time)),
+            What::CutOff { ms: time } => self.kafka.cut_off(ms(time)),
+            What::PutOut => self.kafka.put_out(INSTANCE_ID),
+            What::Foreign {
+                ms: time,
+                every_ms,
+                count,
+                is_spool,
+            } => {
+                self.kafka.foreign_joins(match is_spool {
+                    true => Signs::Spool(uuid::Uuid::from_u128(0xf0)),
+                    false => Signs::Nothing,
+                });
+                self.kafka.foreign_reads_every(ms(every_ms), count);
+                self.later(ms(time), |life| life.kafka.foreign_leaves());
+            }
+            What::Retention { partition, keep } => self.kafka.retain(partition, keep),
+            What::Recreate {
+                gap_ms,
+                keep_commits,
+                rebalances,
+            } => {
+                // With fewer partitions, a member that was given one of the others and has not
+                // taken it up yet waits for it for ever.
+                let partitions = self.kafka.partitions().len().max(1) as i32;
+                self.kafka.delete_topic(keep_commits);
+                self.later(ms(gap_ms), move |life| {
+                    life.kafka.create_topic(partitions, rebalances)
+                });
+            }
+            What::AddPartition => self.kafka.add_partition(),
+            What::Requests { count, fault } => self.nginx.fail_requests(count, fault),
+            What::Inserts { count, fault } => self.clickhouse.fail_inserts(count, fault),
+            What::Breakdown { ms: time, fault } => {
+                self.clickhouse.break_down(fault);
+                self.later(ms(time), |life| life.clickhouse.heal());
+            }
+            What::Poison { partition, offset } => {
+                let incarnation = self.plan.world.incarnation;
+                let id = MessageId {
+                    incarnation,
+                    partition,
+                    offset,
+                };
+                self.clickhouse.poison(id.resource_id());
+            }
+            What::LackSetting { ms: time, which } => {
+                self.clickhouse
+                    .lack_setting(PINNED[which % PINNED.len()].name);
+                self.later(ms(time), |life| life.clickhouse.heal());
+            }
+            What::BodyLimit { bytes } => self.nginx.set_body_max(bytes),
+            What::Interval { ms: time } => self.nginx.set_rate(rate(time)),
+            What::Tenant { ms: time, every_ms } => {
+                self.nginx.tenant_requests_every(Some(ms(every_ms)));
+                self.later(ms(time), |life| life.nginx.tenant_requests_every(None));
+            }
+            What::ProxyDown { ms: time } => self.nginx.go_down(ms(time)),
+            What::ProxyRestart => self.nginx.restart(),
+            What::ServerDown { ms: time } => self.clickhouse.go_down(ms(time)),
+            What::ServerRestart => self.clickhouse.restart(),
+            What::ClockJump { ms: by } => {
+                machine.clock.jump(by);
+                self.audit.clock_jumped(ms(by.unsigned_abs()));
+            }
+            What::Ask { wish, which, now } => drop(machine.ask(Asked { wish, which, now })),
+            What::Reconfigure {
+                is_compact,
+                setting,
+            } => {
+                let mut config = machine.config.borrow_mut();
+                config.encoding = encoding(is_compact);
+                config.settings = effective(&overrides(setting));
+            }
+        }
+    }
+
+    /// Does something when this time has passed.
+    fn later(self: &Rc<Self>, time: Duration, what: impl FnOnce(&Self) + 'static) {
+        let (life, at) = (self.clone(), now() + time);
+        spawn("world", WORLD, move || {
+            wait_until(at);
+            what(&life);
+        });
+    }
+
+    /// Tells the daemon to stop.
+    fn stop(&self) {
+        if let Some(daemon) = &*self.daemon.borrow() {
+            daemon.stop();
+        }
+    }
+
+    /// No more faults; what was broken is mended.
+    fn calm_down(&self) {
+        note("calm:", format_args!(""));
+        self.is_calm.set(true);
+        self.machine.disk.heal();
+        self.kafka.heal();
+        self.kafka.foreign_leaves();
+        self.nginx.heal();
+        self.nginx.set_body_max(self.plan.world.body_bytes_max);
+        self.clickhouse.heal();
+        if self.plan.world.restarts_at_calm {
+            self.stop();
+        }
+    }
+
+    /// Waits until everything that can go has gone.
+    fn drain(&self) -> Result<(), String> {
+        let until = now() + CALM_MAX;
+        loop {
+            let left = self.left();
+            let Some(left) = left else {
+                return Ok(());
+            };
+            if now() >= until {
+                return Err(format!(
+                    "not drained: {left}; {}",
+                    self.machine.disk.listing()
+                ));
+            }
+            wait_until(now() + LOOK_EVERY);
+        }
+    }
+
+    /// What is left to be done, if anything is.
+    fn left(&self) -> Option<String> {
+        for directory in ["open", "sealed", "ready", "batches", "sending"] {
+            if let Some(name) = self.machine.disk.names_in(directory).first() {
+                return Some(format!("{directory}/{name} is still there"));
+            }
+        }
+        if self.kafka.is_producing() {
+            return Some("messages still come".to_owned());
+        }
+        for (partition, log) in self.kafka.topics().last()?.logs.clone() {
+            let committed = self.kafka.committed(partition).unwrap_or(0).max(log.start);
+            let incarnation = self.kafka.topics().last()?.incarnation;
+            let unread = (committed..log.end).find(|offset| {
+                let id = MessageId {
+                    incarnation,
+                    partition,
+                    offset: *offset,
+                };
+                id.kind() != Kind::Hole
+            });
+            if let Some(offset) = unread {
+                return Some(format!("{partition}/{offset} is not committed"));
+            }
+        }
+        None
+    }
+
+    /// Stops the daemon, and balances the account.
+    fn end(&self) -> Result<Account, String> {
+        self.is_over.set(true);
+        self.stop();
+        let is_gone = || self.daemon.borrow().as_ref().is_none_or(Running::is_over);
+        if !wait_for(STOP_MAX, is_gone) {
+            return Err("the daemon does not stop".to_owned());
+        }
+        let account = self
+            .audit
+            .balance(&self.machine.disk.files(Path::new(SPOOL)));
+        match self.violations.all().first() {
+            Some(violation) => Err(violation.to_string()),
+            None => Ok(account),
+        }
+    }
+}
+
+/// Thousandths of a request per second.
+fn rate(interval_ms: u64) -> u64 {
+    (1_000_000 / interval_ms.max(1)).max(1)
+}
+
+/// One of three configurations of an insert's settings.
+fn overrides(which: u64) -> Settings {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    match which % 3 {
+        0 => Settings::new(),
+        1 => [pair("max_insert_threads", "2")].into(),
+        _ => [pair("max_memory_usage", "1000000000")].into(),
+    }
+}
