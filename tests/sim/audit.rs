@@ -46,8 +46,8 @@ struct State {
     checked: BTreeMap<(u32, i32), i64>,
     /// Offsets that a person let be read again.
     repeated: Vec<Range>,
-    /// How far the wall clock has jumped since the last request.
-    jumped: Duration,
+    /// When the wall clock jumped, and how far.
+    jumps: Vec<(Duration, Duration)>,
     /// Processes whose last `pace.json` may not have been saved.
     pace_lost: BTreeSet<Process>,
     /// The request that `pace.json` announced last.
@@ -119,7 +119,7 @@ impl Audit {
 
     /// The wall clock was set forward or back by this much.
     pub fn clock_jumped(&self, by: Duration) {
-        self.state().jumped += by;
+        self.state().jumps.push((now(), by));
     }
 
     /// A person sets a position from one offset to another, or tries to. What lies between

@@ -34,6 +34,9 @@ const ADMITTED_MAX: usize = 60;
 /// A segment that came to `ready/` while a batch was being packed need not be in it.
 const PACKING_MAX: Duration = Duration::from_secs(5);
 
+/// `pace.json` is saved so long before the slot opens, at most (`upload/send/attempt.rs`).
+const READY_LEAD_MAX: Duration = Duration::from_secs(1);
+
 /// Times are saved in whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(1);
 
@@ -58,7 +61,6 @@ impl Audit {
             if requests.is_empty() {
                 self.check_order(&live, seen);
             }
-            self.state().jumped = Duration::ZERO;
         }
     }
 
@@ -89,13 +91,19 @@ impl Audit {
                 return None;
             }
             // What a process knows that came after one that died.
-            let delay = match last.process == seen.process {
-                true => Duration::ZERO,
-                false => last.left.saturating_sub(last.opens),
+            let (known, since) = match last.process == seen.process {
+                true => (last.left, last.left),
+                false => (
+                    last.left.min(last.opens),
+                    last.opens.saturating_sub(READY_LEAD_MAX),
+                ),
             };
+            let jumps = state.jumps.iter().filter(|(at, _)| *at >= since);
+            let jumped: Duration = jumps.map(|(_, by)| *by).sum();
             let steady = seen.left.saturating_sub(last.left);
             let by_wall = since_1970(seen.left_wall).saturating_sub(since_1970(last.left_wall));
-            let distance = steady.max(by_wall) + delay + state.jumped + ROUNDING;
+            let delay = last.left - known;
+            let distance = steady.max(by_wall) + delay + jumped + ROUNDING;
             (distance < self.parts.interval).then(|| (distance, last.token.clone()))
         });
         if let Some((distance, last)) = early {
