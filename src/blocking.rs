@@ -18,6 +18,7 @@ pub trait Blocking: fmt::Debug + Send + Sync {
 pub struct Threads;
 
 impl Blocking for Threads {
+    #[expect(clippy::disallowed_methods, reason = "the place for it")]
     fn start(&self, work: Box<dyn FnOnce() + Send>) {
         tokio::task::spawn_blocking(work);
     }

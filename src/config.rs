@@ -4,8 +4,11 @@
 //! A TOML file, and over it environment variables named
 //! `SPOOLHOUSE_<SECTION>__<KEY>` (`SPOOLHOUSE_UPLOAD__MAX_BODY`; for the free
 //! tables `SPOOLHOUSE_KAFKA__LIBRDKAFKA__FETCH_MIN_BYTES` is
-//! `fetch.min.bytes`). Keys and variables that don't exist are refused. Rooms
-//! never see this type: commands hand each of them what it needs.
+//! `fetch.min.bytes`).
+//!
+//! Invariant: a [`Config`] is valid, and every key and variable that doesn't exist is
+//! refused. Knows `ingest` and `upload` for what they admit; they never see this type:
+//! commands hand each part what it needs.
 
 mod error;
 mod show;
@@ -29,7 +32,7 @@ pub use sources::{KEYS, variable_of};
 use typed::Typed;
 pub use validate::target;
 
-use crate::spool::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 use crate::upload::transport::Auth;
 
 /// The file that is read when none is named, if it exists.

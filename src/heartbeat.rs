@@ -10,23 +10,27 @@ use crate::time::Clock;
 /// How often a long wait for somebody else counts as a beat.
 const DURING_WAIT: Duration = Duration::from_secs(1);
 
-/// A pulse; clones are the same one.
+/// A heartbeat; clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     since: Instant,
     /// Milliseconds from `since` to the last beat.
     last_ms: Arc<AtomicU64>,
 }
 
-impl Default for Pulse {
+impl Default for Heartbeat {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "watched by the system's clock, beyond the loops"
+    )]
     /// One that beats now.
     fn default() -> Self {
         Self::new(Instant::now())
     }
 }
 
-impl Pulse {
-    /// A pulse whose first beat was at `now`.
+impl Heartbeat {
+    /// A heartbeat whose first beat was at `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             since: now,
@@ -70,12 +74,12 @@ mod tests {
     fn its_age_is_that_of_the_last_beat() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let pulse = Pulse::new(start);
-        assert_eq!(pulse.age(after(5)), Duration::from_secs(5));
-        pulse.clone().beat(after(7));
-        assert_eq!(pulse.age(after(7)), Duration::ZERO);
+        let heartbeat = Heartbeat::new(start);
+        assert_eq!(heartbeat.age(after(5)), Duration::from_secs(5));
+        heartbeat.clone().beat(after(7));
+        assert_eq!(heartbeat.age(after(7)), Duration::ZERO);
         // A look at the clock that was overtaken doesn't set it back.
-        pulse.beat(after(6));
-        assert_eq!(pulse.age(after(10)), Duration::from_secs(3));
+        heartbeat.beat(after(6));
+        assert_eq!(heartbeat.age(after(10)), Duration::from_secs(3));
     }
 }

@@ -2,6 +2,11 @@
 //! they call, asks the system for the time by itself, so that they run whole in a
 //! simulator on a time of its own.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the system's clocks, for whoever is handed no other"
+)]
+
 use std::fmt;
 use std::pin::Pin;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

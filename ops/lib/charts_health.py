@@ -3,7 +3,7 @@
 Job: the metrics of `/metrics` from Kafka to ClickHouse, in the order in which a
 record meets them.
 
-Invariant: every expression names a metric that src/observe/metrics.rs exports.
+Invariant: every expression names a metric that src/observe/metrics/table.rs exports.
 What happens rarely is shown as it was counted since the start, not as a rate: a
 counter that appears with its first event has no rate then.
 """

@@ -1,6 +1,9 @@
 //! `spoolhouse check`: looks at everything that a run depends on and says how to
-//! mend what is wrong. Changes nothing but a temporary file in the spool's
-//! directory, and with `--proxy` takes one slot.
+//! mend what is wrong.
+//!
+//! Invariant: changes nothing but a temporary file in the spool's directory, and with
+//! `--proxy` takes one slot. What is examined, and what is said about it, is in
+//! `preflight`; here it is asked for and printed.
 
 mod print;
 

@@ -1,5 +1,7 @@
 //! `spoolhouse estimate`: what a rate and a retention take, of ClickHouse's disk, of
-//! the proxy, of Kafka and of time. Touches nothing; with `--from` one request asks
+//! the proxy, of Kafka and of time.
+//!
+//! Invariant: touches nothing; with `--from` one request asks
 //! a live server what its rows take.
 
 mod print;

@@ -1,5 +1,6 @@
-//! `spoolhouse inspect`: what a Parquet file is, of the spool or not. Looks at
-//! one file after the other, needs no configuration and changes nothing.
+//! `spoolhouse inspect`: what a Parquet file is, of the spool or not.
+//!
+//! Invariant: looks at one file after the other, needs no configuration and changes nothing.
 
 mod print;
 
@@ -11,7 +12,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::ingest::decode::anonymize::mask;
-use crate::spool::inspect::{self, Inspection, Options};
+use crate::spool::read_only::inspect::{self, Inspection, Options};
 use crate::text::plural;
 
 /// Rows that may be asked for: they are in memory.

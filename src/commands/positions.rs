@@ -1,5 +1,8 @@
 //! `spoolhouse positions`: where every partition is read next, and moving that
 //! place on purpose.
+//!
+//! Invariant: without `--reset` nothing changes and nobody joins the group; a reset is
+//! for the owner of the spool only, and is planned before it is confirmed.
 
 mod print;
 
@@ -18,9 +21,9 @@ use crate::ingest::broker::BrokerError;
 use crate::ingest::kafka::Consumer;
 use crate::spool::Intake;
 use crate::spool::disk::LocalDisk;
-use crate::spool::footer::{SegmentFooter, Source};
-use crate::spool::glance;
+use crate::spool::format::footer::{SegmentFooter, Source};
 use crate::spool::layout::Layout;
+use crate::spool::read_only::snapshot;
 use crate::spool::state::State;
 use crate::time::SystemClock;
 
@@ -105,7 +108,7 @@ pub fn run(args: Args) -> Result<()> {
         let answer = look(&loaded)?;
         let layout = Layout::new(&loaded.config.spool.dir);
         // A spool that isn't there yet has none.
-        let sealed = glance::sealed(&LocalDisk, &layout).unwrap_or_default();
+        let sealed = snapshot::sealed(&LocalDisk, &layout).unwrap_or_default();
         let spool = answer.spool.unwrap_or_default();
         let (source, standings) = answer.kafka.map_err(anyhow::Error::msg)?;
         let resets = plan(&source, &standings, &targets, spool, &sealed)?;
@@ -117,7 +120,7 @@ pub fn run(args: Args) -> Result<()> {
 /// Reads the spool without owning it and asks Kafka without joining the group.
 fn look(loaded: &Loaded) -> Result<Answer> {
     let layout = Layout::new(&loaded.config.spool.dir);
-    let state = match glance::state(&LocalDisk, &layout) {
+    let state = match snapshot::state(&LocalDisk, &layout) {
         Ok(state) => Some(state),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {

@@ -1,6 +1,6 @@
 //! `spoolhouse produce`: synthetic traffic into Kafka, for demonstrations and tests.
 //!
-//! Everything sent follows from the arguments, so the rows that must arrive can be
+//! Invariant: everything sent follows from the arguments, so the rows that must arrive can be
 //! made again (`--dry-run --expect`). A message is sent exactly once or the command
 //! fails and says how many were not.
 

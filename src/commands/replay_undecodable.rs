@@ -10,9 +10,9 @@ use super::wiring::open_spool;
 use crate::config::Loaded;
 use crate::ingest::decode::redecode::{Counts, count, redecode};
 use crate::spool::disk::LocalDisk;
-use crate::spool::glance;
 use crate::spool::layout::Layout;
-use crate::spool::replay::{self, Replayed, Source};
+use crate::spool::read_only::snapshot;
+use crate::spool::undecodable_replay::{self, Replayed, Source};
 use crate::text::plural;
 
 const EXAMPLES: &str = "\
@@ -68,12 +68,14 @@ pub fn run(args: Args) -> Result<()> {
 fn replay(loaded: &Loaded) -> Result<Done> {
     let spool = open_spool(loaded)?;
     let layout = Layout::new(spool.root());
-    let sources = replay::sources(&LocalDisk, &layout)?;
+    let sources = undecodable_replay::sources(&LocalDisk, &layout)?;
     let mut done = Done::default();
     for source in each(&sources) {
         let mut counts = Counts::default();
-        let replayed = replay::replay(&spool, source, |messages| redecode(messages, &mut counts))
-            .with_context(|| {
+        let replayed = undecodable_replay::replay(&spool, source, |messages| {
+            redecode(messages, &mut counts)
+        })
+        .with_context(|| {
             format!(
                 "can't replay {}: nothing was lost, what was begun is undone or finished by \
                      the next start; mend it and run this again",
@@ -92,15 +94,15 @@ fn replay(loaded: &Loaded) -> Result<Done> {
 fn look(loaded: &Loaded) -> Result<Done> {
     let layout = Layout::new(&loaded.config.spool.dir);
     let blame = |error| loaded.blame("spool.dir", format!("can't read the spool: {error}"));
-    let spool = glance::state(&LocalDisk, &layout).map_err(blame)?.spool;
-    let sources = replay::sources(&LocalDisk, &layout).map_err(blame)?;
+    let spool = snapshot::state(&LocalDisk, &layout).map_err(blame)?.spool;
+    let sources = undecodable_replay::sources(&LocalDisk, &layout).map_err(blame)?;
     let mut done = Done::default();
     for source in each(&sources) {
-        if !replay::is_settled(&LocalDisk, &layout, source)? {
+        if !undecodable_replay::is_settled(&LocalDisk, &layout, source)? {
             done.undecided.push(source.name());
             continue;
         }
-        match replay::read(&LocalDisk, &layout, source, spool) {
+        match undecodable_replay::read(&LocalDisk, &layout, source, spool) {
             // The owner keeps its limits meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {

@@ -1,9 +1,9 @@
-//! `spoolhouse run`: the daemon. Puts the rooms together and takes them down
-//! again at a signal.
+//! `spoolhouse run`: the daemon. Starts ingest, upload and the status server, and
+//! takes them down again at a signal.
 //!
-//! Ingest has a thread of its own, upload and the status server share the
-//! runtime. A room that fails takes the others down in order, so that what was
-//! taken in is sealed and committed. A second signal ends the process at once;
+//! Ingest has a thread of its own, upload and the status server share the runtime.
+//! One that fails takes the others down in order, so that what was taken in is sealed
+//! and committed. A second signal ends the process at once;
 //! that is safe as well, since a start repairs whatever a crash leaves.
 
 mod publish_status;
@@ -62,7 +62,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A [`ConfigError`](crate::config::ConfigError) when the configuration can't be used, anything
-/// else when a room fails.
+/// else when a part of it fails.
 pub fn run(args: Args) -> anyhow::Result<()> {
     if let Ok(step) = std::env::var(failpoint::VARIABLE) {
         failpoint::arm(&step).map_err(anyhow::Error::msg)?;
@@ -105,8 +105,8 @@ async fn daemon(loaded: &Loaded) -> anyhow::Result<()> {
     let sending = upload_options(config);
     let reading = telemetry::View::default();
     let board = Board::new(vec![
-        ("ingest", reading.pulse.clone()),
-        ("upload", sending.view.pulse.clone()),
+        ("ingest", reading.heartbeat.clone()),
+        ("upload", sending.view.heartbeat.clone()),
     ]);
     let watched = Watched {
         config: config.clone(),
@@ -173,15 +173,15 @@ async fn daemon(loaded: &Loaded) -> anyhow::Result<()> {
     trouble.map_or(Ok(()), Err)
 }
 
-/// A room that ended although nobody asked it to.
+/// What ended although nobody asked it to.
 fn failure<E: std::error::Error + Send + Sync + 'static>(
-    room: &str,
+    what: &str,
     ended: Result<Result<(), E>, tokio::task::JoinError>,
 ) -> anyhow::Error {
     match ended {
-        Ok(Ok(())) => anyhow!("{room} ended without being asked to"),
-        Ok(Err(error)) => anyhow::Error::new(error).context(format!("{room} failed")),
-        Err(error) => anyhow::Error::new(error).context(format!("{room} panicked")),
+        Ok(Ok(())) => anyhow!("{what} ended without being asked to"),
+        Ok(Err(error)) => anyhow::Error::new(error).context(format!("{what} failed")),
+        Err(error) => anyhow::Error::new(error).context(format!("{what} panicked")),
     }
 }
 

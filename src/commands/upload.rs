@@ -2,7 +2,7 @@
 //!
 //! What is to be sent is asked for in `inbox/`. A running owner carries it out;
 //! without one this process takes the lock and does so itself. Either way it is
-//! the send loop that acts, and this command only waits for the answers.
+//! the send loop that acts: this command only leaves requests and waits for answers.
 
 mod find_file;
 mod wait;
@@ -18,13 +18,15 @@ use uuid::Uuid;
 use super::wiring::{self, open_spool};
 use super::{ConfigFile, Misuse, status};
 use crate::config::Loaded;
+use crate::spool::Outlet;
 use crate::spool::disk::lock::LockError;
 use crate::spool::disk::{Disk, LocalDisk, parent};
 use crate::spool::inbox::{self, Request, State};
 use crate::spool::layout::Layout;
-use crate::spool::opening::OpenError;
-use crate::spool::{Outlet, glance};
+use crate::spool::read_only::snapshot;
+use crate::spool::start::OpenError;
 use crate::text::plural;
+use crate::time::epoch_ms;
 use crate::upload::send::{self, request_queue};
 use find_file::{Place, Subject};
 use wait::{Ended, Waiter};
@@ -216,10 +218,7 @@ async fn upload(args: &Args, loaded: &Loaded, layout: &Layout, subjects: &[Subje
 
 /// Leaves a request for each file; their ids.
 fn ask(args: &Args, layout: &Layout, subjects: &[Subject]) -> Result<Vec<Uuid>> {
-    let now_ms = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis() as u64;
+    let now_ms = epoch_ms(SystemTime::now());
     let mut ids = Vec::new();
     for (place, subject) in subjects.iter().enumerate() {
         let id = Uuid::new_v4();
@@ -273,7 +272,7 @@ fn dry_run(
     for subject in subjects {
         println!("{}", subject.plan(loaded, layout, to, args.keep)?);
     }
-    match glance::owner(layout)? {
+    match snapshot::owner(layout)? {
         Some(pid) => println!("the process that owns the spool (pid {pid}) would be asked"),
         None => println!("nobody owns the spool: this process would"),
     }

@@ -13,7 +13,7 @@ use super::{ConfigFile, Misuse};
 use crate::ingest::decode::anonymize::mask;
 use crate::spool::disk::LocalDisk;
 use crate::spool::layout::{Layout, Room};
-use crate::spool::verify::{self, FileReport, Kind, Note, Options, Report};
+use crate::spool::read_only::verify::{self, FileReport, Kind, Note, Options, Report};
 use crate::text::plural;
 
 /// How long to wait between two looks at a spool that may be changing: longer

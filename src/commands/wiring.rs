@@ -7,10 +7,11 @@ use crate::config::{Config, Loaded};
 use crate::ingest::backpressure::Headroom;
 use crate::ingest::{kafka, window};
 use crate::spool::Spool;
-use crate::spool::effort::Effort;
-use crate::spool::undecodable::limits::Limits;
+use crate::spool::outlet::cpu_budget::Effort;
+use crate::spool::undecodable_retention::Limits;
+use crate::upload::proxy::TransportError;
 use crate::upload::slot::pacer;
-use crate::upload::transport::{Transport, TransportError, TransportOptions};
+use crate::upload::transport::{Transport, TransportOptions};
 use crate::upload::{request, send, settings, telemetry};
 
 /// Undecodable messages may take one part in so many of the spool's budget.
@@ -20,7 +21,7 @@ const UNDECODABLE_SHARE: u64 = 4;
 ///
 /// # Errors
 /// A [`crate::config::ConfigError`] if there can be no spool in that directory,
-/// an [`OpenError`](crate::spool::opening::OpenError) if the disk has trouble that may pass, or that names the
+/// an [`OpenError`](crate::spool::start::OpenError) if the disk has trouble that may pass, or that names the
 /// owner's pid if there is one.
 pub(super) fn open_spool(loaded: &Loaded) -> anyhow::Result<Spool> {
     Spool::open(&loaded.config.spool.dir).map_err(|error| {

@@ -9,7 +9,7 @@ use super::error::Origin;
 use super::sources::{LIBRDKAFKA, SETTINGS};
 use super::validate::{show_duration, show_size};
 use super::{Config, Loaded};
-use crate::spool::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 use crate::upload::transport::Auth;
 
 /// A key with its value.

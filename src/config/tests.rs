@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::spool::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 
 /// A certificate that nobody uses.
 const AUTHORITY: &str = "\

@@ -10,7 +10,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use toml::Value;
 
-use crate::spool::batch::recipe::Encoding;
+use crate::spool::format::encoding::Encoding;
 use crate::upload::transport::Auth;
 
 #[derive(Debug, Default, Deserialize)]

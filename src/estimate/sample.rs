@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use uuid::Uuid;
 
 use crate::ingest::window::{Limits, Window};
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 use crate::traffic::{Profile, Traffic};
 
 /// More messages than this are not tried: a segment of so many tells what a row takes.
@@ -42,6 +42,10 @@ impl Sample {
 ///
 /// # Errors
 /// Parquet's.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant does: only distances from it count"
+)]
 pub(crate) fn take(profile: Profile, rate: f64, limits: &Limits) -> Result<Sample> {
     let traffic = Traffic {
         profile,

@@ -13,14 +13,15 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::broker::{ASK_TIMEOUT, Broker, BrokerError};
+use super::commit::Log;
 use super::commit_tracker::Commits;
-use crate::heartbeat::Pulse;
+use crate::heartbeat::Heartbeat;
 use crate::spool::Intake;
-use crate::spool::fault::Fault;
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 use crate::spool::intake::Gap;
+use crate::spool::quarantine::Doubt;
 use crate::time::Clock;
-use resume::{Log, Start, Verdict};
+use resume::{Start, Verdict};
 
 /// Our partitions of one topic.
 #[derive(Debug)]
@@ -38,9 +39,9 @@ impl Assignment {
     }
 }
 
-/// Trouble that passes: ask again.
+/// AssignmentError that passes: ask again.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum AssignmentError {
     /// Kafka did not answer, or said no.
     #[error(transparent)]
     Kafka(#[from] BrokerError),
@@ -53,21 +54,21 @@ pub enum Trouble {
 /// `sealed/`. Until it returns nothing is read.
 ///
 /// # Errors
-/// [`Trouble`]; calling again does the same.
-pub fn take_up(
+/// [`AssignmentError`]; calling again does the same.
+pub fn start_reading(
     broker: &impl Broker,
     intake: &Intake,
     partitions: &[i32],
-    pulse: &Pulse,
+    heartbeat: &Heartbeat,
     clock: &dyn Clock,
-) -> Result<(Assignment, Commits), Trouble> {
+) -> Result<(Assignment, Commits), AssignmentError> {
     let source = broker.source(ASK_TIMEOUT)?;
     let committed = broker.committed(&source, partitions)?;
     let sealed = intake.sealed()?;
     let mut positions = BTreeMap::new();
     for &partition in partitions {
         let log = broker.log(partition)?;
-        pulse.beat(clock.now());
+        heartbeat.beat(clock.now());
         let own = intake.position(&source, partition);
         let start = resume::start(own, committed.get(&partition), intake.spool_id(), log);
         note(intake, &source, partition, start, log, clock)?;
@@ -79,7 +80,7 @@ pub fn take_up(
             Verdict::Ready => intake.ready(&segment)?,
             Verdict::Adopt => commits.sealed(segment),
             Verdict::Wait => {}
-            Verdict::Doubt => intake.doubt(&segment, &Fault::CommittedElsewhere)?,
+            Verdict::Doubt => intake.doubt(&segment, &Doubt::CommittedElsewhere)?,
         }
     }
     intake.record_positions(&source, &positions)?;
@@ -92,18 +93,18 @@ pub fn take_up(
 /// was taken in before must be sealed: no segment may claim the gap.
 ///
 /// # Errors
-/// [`Trouble`]; calling again does the same.
+/// [`AssignmentError`]; calling again does the same.
 pub fn start_anew(
     broker: &impl Broker,
     intake: &Intake,
     assignment: &mut Assignment,
-    pulse: &Pulse,
+    heartbeat: &Heartbeat,
     clock: &dyn Clock,
-) -> Result<(), Trouble> {
+) -> Result<(), AssignmentError> {
     let mut positions = BTreeMap::new();
     for (&partition, &position) in &assignment.positions {
         let log = broker.log(partition)?;
-        pulse.beat(clock.now());
+        heartbeat.beat(clock.now());
         let start = resume::start(Some(position), None, intake.spool_id(), log);
         note(intake, &assignment.source, partition, start, log, clock)?;
         positions.insert(partition, start.offset);

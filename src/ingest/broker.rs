@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::assignment::resume::{Committed, Log, Signature};
-use crate::spool::footer::Source;
+use super::commit::{Committed, Log, Signature};
+use crate::spool::format::footer::Source;
 
 /// How long a question to the broker may take before it is asked again.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -157,30 +157,30 @@ pub trait Broker {
     /// whatever was paused before.
     ///
     /// # Errors
-    /// The client's.
+    /// An error of the Kafka client.
     fn assign(&self, starts: &BTreeMap<i32, i64>) -> Result<(), BrokerError>;
 
     /// Answers [`Event::Revoked`].
     ///
     /// # Errors
-    /// The client's.
+    /// An error of the Kafka client.
     fn unassign(&self) -> Result<(), BrokerError>;
 
     /// Sends a commit, signed per partition; the answer comes as an event.
     ///
     /// # Errors
-    /// The client's; nothing was sent then.
+    /// An error of the Kafka client; nothing was sent then.
     fn commit(&self, offsets: &BTreeMap<i32, (i64, Signature)>) -> Result<(), BrokerError>;
 
     /// Stops fetching from `partitions`; polling must go on.
     ///
     /// # Errors
-    /// The client's.
+    /// An error of the Kafka client.
     fn pause(&self, partitions: &[i32]) -> Result<(), BrokerError>;
 
     /// Fetches from `partitions` again.
     ///
     /// # Errors
-    /// The client's.
+    /// An error of the Kafka client.
     fn resume(&self, partitions: &[i32]) -> Result<(), BrokerError>;
 }

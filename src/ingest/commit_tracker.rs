@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::assignment::resume::{Committed, Signature};
-use crate::spool::footer::SegmentFooter;
+use super::commit::{Committed, Signature};
+use crate::spool::format::footer::SegmentFooter;
 
 /// The commits of one assignment.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl Commits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::footer::{OffsetRange, Source};
+    use crate::spool::format::footer::{OffsetRange, Source};
     use uuid::Uuid;
 
     fn segment(number: u64, offsets: &[(i32, i64, i64)]) -> SegmentFooter {

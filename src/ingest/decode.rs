@@ -7,3 +7,4 @@
 pub mod anonymize;
 pub mod record;
 pub mod redecode;
+pub mod row_builder;

@@ -5,6 +5,11 @@
 //! when the caller answers it, not in a callback. What happened meanwhile is
 //! handed over as [`Event`]s. To the loop it is a [`Broker`].
 
+#![allow(
+    unsafe_code,
+    reason = "the bindings lack what exactly-once needs; each call says why it is sound"
+)]
+
 pub mod pinned;
 pub mod retention;
 pub mod topic_config;
@@ -37,9 +42,9 @@ use context::{Context, code_of};
 use pinned::{PINNED, Pinned};
 use queue::{Message, Queue};
 
-use super::assignment::resume::{Committed, Log, Signature};
 use super::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError, Polled};
-use crate::spool::footer::Source;
+use super::commit::{Committed, Log, Signature};
+use crate::spool::format::footer::Source;
 
 /// How to reach Kafka.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@
 pub mod assignment;
 pub mod backpressure;
 pub mod broker;
+pub mod commit;
 pub mod commit_tracker;
 pub mod decode;
 pub mod kafka;

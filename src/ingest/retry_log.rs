@@ -9,11 +9,11 @@ const REPEAT: Duration = Duration::from_secs(30);
 
 /// Remembers what was said last.
 #[derive(Debug, Default)]
-pub struct Complaint {
+pub struct RetryLog {
     last: Option<(String, Instant)>,
 }
 
-impl Complaint {
+impl RetryLog {
     /// Logs that `what` failed and is tried again, unless that was just said.
     pub fn say(&mut self, what: &str, trouble: &dyn Display, now: Instant) {
         let text = format!("{what}: {trouble}");

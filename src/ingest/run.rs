@@ -17,19 +17,20 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::assignment::topic_identity::IdentityWatch;
-use super::assignment::{Assignment, start_anew, take_up};
+use super::assignment::{Assignment, start_anew, start_reading};
 use super::backpressure::Headroom;
 use super::broker::{Broker, Event, FatalError, Message, Polled};
 use super::commit_tracker::Commits;
 use super::decode::record::Undecodable;
-use super::retry_log::Complaint;
+use super::retry_log::RetryLog;
 use super::seal::Sealer;
 use super::telemetry::{Held, View, Watch};
 use super::window::Window;
 use crate::failpoint;
 use crate::spool::Intake;
-use crate::spool::fault::Fault;
-use crate::spool::footer::SegmentFooter;
+use crate::spool::format::error::Fault;
+use crate::spool::format::footer::SegmentFooter;
+use crate::spool::quarantine::Doubt;
 use crate::time::Clock;
 
 /// How long one poll waits for a message.
@@ -82,14 +83,14 @@ pub fn run(
         options,
         intake,
         assignment: None,
-        to_take_up: None,
+        to_assign: None,
         is_lost: false,
         identity: IdentityWatch::new(clock.now()),
         commits: Commits::default(),
         released: VecDeque::new(),
         paused: false,
         retry_at: None,
-        complaint: Complaint::default(),
+        retry_log: RetryLog::default(),
         clock,
     };
     while !stop.is_cancelled() {
@@ -119,8 +120,8 @@ struct Ingest<'b, B> {
     sealer: Sealer,
     assignment: Option<Assignment>,
     /// Partitions that were given to us and are not being read yet.
-    to_take_up: Option<Vec<i32>>,
-    /// It is not certain what is read next: start anew before anything else.
+    to_assign: Option<Vec<i32>>,
+    /// Position unknown: resolve the start offsets again before anything else.
     is_lost: bool,
     /// Whether the topic is still the one that we read.
     identity: IdentityWatch,
@@ -130,7 +131,7 @@ struct Ingest<'b, B> {
     paused: bool,
     watch: Watch,
     retry_at: Option<Instant>,
-    complaint: Complaint,
+    retry_log: RetryLog,
 }
 
 impl<B: Broker> Ingest<'_, B> {
@@ -147,10 +148,10 @@ impl<B: Broker> Ingest<'_, B> {
                 Polled::OutOfRange => self.is_lost = true,
                 Polled::OutOfOrder(partition) => {
                     let partition = format!("partition {partition}");
-                    self.complain("a message out of order", &partition);
+                    self.log_retry("a message out of order", &partition);
                     self.is_lost = true;
                 }
-                Polled::Error(error) => self.complain("Kafka", &error),
+                Polled::Error(error) => self.log_retry("Kafka", &error),
             }
         }
         if any_taken {
@@ -159,7 +160,7 @@ impl<B: Broker> Ingest<'_, B> {
         Ok(())
     }
 
-    /// Takes a message into the window; whether it is one that we wait for.
+    /// Takes a message into the window; whether the offset was new.
     fn take(&mut self, message: &B::Message, now: Instant) -> Result<bool, IngestError> {
         let Some(position) = self
             .assignment
@@ -186,13 +187,13 @@ impl<B: Broker> Ingest<'_, B> {
 
     fn answer(&mut self, event: Event) -> Result<(), IngestError> {
         match event {
-            Event::Assigned(partitions) => self.to_take_up = Some(partitions),
+            Event::Assigned(partitions) => self.to_assign = Some(partitions),
             Event::Revoked => {
-                self.to_take_up = None;
+                self.to_assign = None;
                 self.settle()?;
                 self.assignment = None;
                 if let Err(error) = self.broker.unassign() {
-                    self.complain("giving partitions back", &error);
+                    self.log_retry("giving partitions back", &error);
                 }
             }
             Event::Committed(offsets) => {
@@ -202,7 +203,7 @@ impl<B: Broker> Ingest<'_, B> {
             }
             Event::CommitFailed(error) => {
                 metrics::counter!("spoolhouse_commit_failures_total").increment(1);
-                self.complain("commit", &error);
+                self.log_retry("commit", &error);
                 self.retry_at = Some(self.clock.now() + RETRY);
             }
         }
@@ -226,7 +227,7 @@ impl<B: Broker> Ingest<'_, B> {
             if retry {
                 self.commit(now);
             }
-            self.take_up(now);
+            self.start_reading(now);
             self.check_identity(now)?;
             self.start_anew(now)?;
         }
@@ -275,7 +276,7 @@ impl<B: Broker> Ingest<'_, B> {
             let released = self.commits.acknowledged(&BTreeMap::new());
             self.released.extend(released);
         } else if let Err(error) = self.broker.commit(&wanted) {
-            self.complain("commit", &error);
+            self.log_retry("commit", &error);
             self.retry_at = Some(now + RETRY);
         } else {
             failpoint::hit("commit.sent");
@@ -292,12 +293,18 @@ impl<B: Broker> Ingest<'_, B> {
     }
 
     /// Starts reading the partitions that were given to us.
-    fn take_up(&mut self, now: Instant) {
-        let Some(partitions) = self.to_take_up.take() else {
+    fn start_reading(&mut self, now: Instant) {
+        let Some(partitions) = self.to_assign.take() else {
             return;
         };
-        let pulse = &self.options.view.pulse;
-        match take_up(self.broker, &self.intake, &partitions, pulse, &*self.clock) {
+        let heartbeat = &self.options.view.heartbeat;
+        match start_reading(
+            self.broker,
+            &self.intake,
+            &partitions,
+            heartbeat,
+            &*self.clock,
+        ) {
             Ok((assignment, commits)) => {
                 self.assignment = Some(assignment);
                 self.commits = commits;
@@ -308,8 +315,8 @@ impl<B: Broker> Ingest<'_, B> {
                 self.commit(now);
             }
             Err(trouble) => {
-                self.complain("taking up partitions", &trouble);
-                self.to_take_up = Some(partitions);
+                self.log_retry("taking up partitions", &trouble);
+                self.to_assign = Some(partitions);
                 self.retry_at = Some(now + RETRY);
             }
         }
@@ -336,7 +343,7 @@ impl<B: Broker> Ingest<'_, B> {
             self.close_window()?;
             if let Some(footer) = self.publish(now)
                 && is_mixed
-                && let Err(error) = self.intake.doubt(&footer, &Fault::TopicRecreated)
+                && let Err(error) = self.intake.doubt(&footer, &Doubt::TopicRecreated)
             {
                 self.disk_trouble("setting a segment aside", &error, now);
             }
@@ -344,7 +351,7 @@ impl<B: Broker> Ingest<'_, B> {
         self.hand_over(now);
         self.commits = Commits::default();
         self.assignment = None;
-        self.to_take_up = Some(partitions);
+        self.to_assign = Some(partitions);
         Ok(())
     }
 
@@ -361,15 +368,21 @@ impl<B: Broker> Ingest<'_, B> {
             self.is_lost = false;
             return Ok(());
         };
-        let pulse = &self.options.view.pulse;
-        match start_anew(self.broker, &self.intake, assignment, pulse, &*self.clock) {
+        let heartbeat = &self.options.view.heartbeat;
+        match start_anew(
+            self.broker,
+            &self.intake,
+            assignment,
+            heartbeat,
+            &*self.clock,
+        ) {
             Ok(()) => {
                 self.is_lost = false;
                 self.paused = false;
                 self.watch.assigned(self.clock.wall());
             }
             Err(trouble) => {
-                self.complain("finding the log's start", &trouble);
+                self.log_retry("finding the log's start", &trouble);
                 self.retry_at = Some(now + RETRY);
             }
         }
@@ -389,10 +402,10 @@ impl<B: Broker> Ingest<'_, B> {
     fn disk_trouble(&mut self, what: &str, error: &io::Error, now: Instant) {
         self.retry_at = Some(now + RETRY);
         metrics::counter!("spoolhouse_disk_errors_total").increment(1);
-        self.complain(what, error);
+        self.log_retry(what, error);
     }
 
-    fn complain(&mut self, what: &str, trouble: &dyn Display) {
-        self.complaint.say(what, trouble, self.clock.now());
+    fn log_retry(&mut self, what: &str, trouble: &dyn Display) {
+        self.retry_log.say(what, trouble, self.clock.now());
     }
 }

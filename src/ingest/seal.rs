@@ -10,9 +10,9 @@ use std::io;
 use super::backpressure::Headroom;
 use super::window::Window;
 use crate::spool::Intake;
-use crate::spool::fault::Fault;
-use crate::spool::footer::{SegmentFooter, Source};
-use crate::spool::segment::Finished;
+use crate::spool::format::error::Fault;
+use crate::spool::format::footer::{SegmentFooter, Source};
+use crate::spool::format::segment::Finished;
 
 /// Seals windows.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Sealer {
     /// Takes a window of `source` to be sealed. Nothing reaches the disk yet.
     ///
     /// # Errors
-    /// Parquet's, passed on; nothing was committed for the window.
+    /// An error from Parquet's writer; nothing was committed for the window.
     pub fn submit(&mut self, window: Window, source: &Source) -> Result<(), Fault> {
         let (segment, counts) = window.close()?;
         self.unsaved = Some(self.intake.finish(segment, source)?);

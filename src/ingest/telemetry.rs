@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::assignment::Assignment;
 use super::broker::{Broker, Message};
-use crate::heartbeat::Pulse;
+use crate::heartbeat::Heartbeat;
 use crate::time::{Clock, epoch_ms};
 
 /// How often the figures are made anew, …
@@ -53,7 +53,7 @@ pub struct Progress {
 #[derive(Clone, Debug, Default)]
 pub struct View {
     /// Beats at every turn of the loop.
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
     now: Arc<Mutex<Progress>>,
 }
 
@@ -71,7 +71,7 @@ impl View {
     }
 }
 
-/// What the loop holds when it comes round.
+/// Loop state after one iteration.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
     /// Consumption is paused.
@@ -174,7 +174,7 @@ impl Watch {
         clock: &dyn Clock,
     ) {
         let now = clock.now();
-        self.view.pulse.beat(now);
+        self.view.heartbeat.beat(now);
         let is_paused = held.is_paused;
         if held.is_all_sealed {
             self.ages.oldest_ms = None;
@@ -233,7 +233,7 @@ impl Watch {
                     break;
                 };
                 self.ends.insert(partition, log.end);
-                self.view.pulse.beat(clock.now());
+                self.view.heartbeat.beat(clock.now());
             } else if let Some(end) = broker.end_as_fetched(partition) {
                 let known = self.ends.entry(partition).or_insert(end);
                 *known = (*known).max(end);

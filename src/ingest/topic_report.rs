@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use super::assignment::positions::{self, Standing};
 use super::broker::BrokerError;
 use super::kafka::{Consumer, Options, topic_config};
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 
 /// What was seen.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct TopicReport {
     /// Which topic of which cluster.
     pub source: Source,
     /// Where every partition stands.
@@ -22,7 +22,7 @@ pub struct Survey {
 
 /// Why nothing was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ReportError {
     /// A property of the client is none, or has a value that can't be.
     Client(String),
     /// There is no such topic.
@@ -35,24 +35,24 @@ pub enum Trouble {
 ///
 /// # Errors
 /// What keeps it from being seen.
-pub fn survey(
+pub fn ask(
     options: Options,
     own: impl Fn(&Source, i32) -> Option<i64>,
-) -> Result<Survey, Trouble> {
-    let consumer =
-        Consumer::inquire(options.clone()).map_err(|error| Trouble::Client(error.to_string()))?;
-    let (source, standings) = positions::ask(&consumer, own).map_err(trouble)?;
+) -> Result<TopicReport, ReportError> {
+    let consumer = Consumer::inquire(options.clone())
+        .map_err(|error| ReportError::Client(error.to_string()))?;
+    let (source, standings) = positions::ask(&consumer, own).map_err(report_error)?;
     let settings = topic_config::ask(&options).map_err(|error| error.to_string());
-    Ok(Survey {
+    Ok(TopicReport {
         source,
         standings,
         settings,
     })
 }
 
-fn trouble(error: BrokerError) -> Trouble {
+fn report_error(error: BrokerError) -> ReportError {
     match error {
-        BrokerError::TopicAbsent => Trouble::NoTopic,
-        BrokerError::Other(error) => Trouble::Broker(error),
+        BrokerError::TopicAbsent => ReportError::NoTopic,
+        BrokerError::Other(error) => ReportError::Broker(error),
     }
 }

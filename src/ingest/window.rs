@@ -4,17 +4,15 @@
 //! undecodable message, or as a hole in the log. Memory is bounded by the roll
 //! size, whatever the messages look like.
 
-pub mod row_builder;
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::decode::record::decode;
-use crate::spool::fault::Fault;
-use crate::spool::segment::OpenSegment;
-use crate::spool::undecodable::Message;
-use row_builder::Columns;
+use super::decode::row_builder::Columns;
+use crate::spool::format::error::Fault;
+use crate::spool::format::segment::OpenSegment;
+use crate::spool::format::undecodable::Message;
 
 /// Rows are handed to the encoder in runs of this many …
 const RUN_ROWS: usize = 8_192;
@@ -68,7 +66,7 @@ impl Window {
     /// An empty window.
     ///
     /// # Errors
-    /// Parquet's, passed on.
+    /// An error from Parquet's writer.
     pub fn new() -> Result<Self, Fault> {
         Ok(Self {
             columns: Columns::new(),
@@ -83,7 +81,7 @@ impl Window {
     /// one before it, so that a hole between the two is accounted for.
     ///
     /// # Errors
-    /// Parquet's, passed on.
+    /// An error from Parquet's writer.
     pub fn take(
         &mut self,
         partition: i32,
@@ -143,7 +141,7 @@ impl Window {
     /// Ends the window: the segment to seal, and what it counted.
     ///
     /// # Errors
-    /// Parquet's, passed on.
+    /// An error from Parquet's writer.
     pub fn close(mut self) -> Result<(OpenSegment, Counts), Fault> {
         self.flush()?;
         Ok((self.segment, self.counts))

@@ -1,13 +1,12 @@
 //! What the server shows: the commands put it up here, requests read it. Knows
-//! no room: figures arrive as JSON, loops as pulses.
+//! nobody that it speaks of: figures arrive as values, loops as heartbeats.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::{Map, Value, json};
-
 use super::history::{self, History, Sample};
-use crate::heartbeat::Pulse;
+use super::status::{Document, Samples};
+use crate::heartbeat::Heartbeat;
 
 /// A loop that has not turned for so long is taken for dead: longer than any
 /// question to Kafka or disk takes on a bad day.
@@ -16,7 +15,7 @@ const PULSE_AGE_MAX: Duration = Duration::from_secs(60);
 /// The board; clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Board {
-    pulses: Arc<Vec<(&'static str, Pulse)>>,
+    heartbeats: Arc<Vec<(&'static str, Heartbeat)>>,
     shown: Arc<RwLock<Shown>>,
 }
 
@@ -24,18 +23,18 @@ pub struct Board {
 struct Shown {
     /// Why it is not ready, if it isn't.
     held: Option<String>,
-    status: Map<String, Value>,
+    status: Document,
     history: History,
 }
 
 impl Board {
     /// A board of loops, by name; not ready before somebody says so.
-    pub fn new(pulses: Vec<(&'static str, Pulse)>) -> Self {
+    pub fn new(heartbeats: Vec<(&'static str, Heartbeat)>) -> Self {
         Self {
-            pulses: Arc::new(pulses),
+            heartbeats: Arc::new(heartbeats),
             shown: Arc::new(RwLock::new(Shown {
                 held: Some("it is starting".to_owned()),
-                status: Map::new(),
+                status: Document::default(),
                 history: History::default(),
             })),
         }
@@ -46,8 +45,8 @@ impl Board {
     /// # Errors
     /// Which one doesn't, and for how long.
     pub fn alive(&self, now: Instant) -> Result<(), String> {
-        for (name, pulse) in self.pulses.iter() {
-            let age = pulse.age(now);
+        for (name, heartbeat) in self.heartbeats.iter() {
+            let age = heartbeat.age(now);
             if age > PULSE_AGE_MAX {
                 return Err(format!(
                     "the loop of {name} has not turned for {} s",
@@ -69,11 +68,11 @@ impl Board {
     }
 
     /// Puts up what holds it, if anything does, and the figures; and, when it is
-    /// time, a sample.
+    /// time, a sample: whether it was.
     pub fn put_up(
         &self,
         held: Option<String>,
-        status: Map<String, Value>,
+        status: Document,
         sample: Sample,
         now: SystemTime,
     ) -> bool {
@@ -84,19 +83,19 @@ impl Board {
     }
 
     /// The figures with the samples after `since_ms`.
-    pub fn status(&self, since_ms: u64, now: Instant) -> Value {
+    pub fn status(&self, since_ms: u64, now: Instant) -> Document {
         let ready = self.ready(now);
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
-        let mut status = shown.status.clone();
-        status.insert("ready".to_owned(), ready.is_ok().into());
-        status.insert("held".to_owned(), ready.err().into());
-        let history = json!({
-            "every_s": history::EVERY.as_secs(),
-            "samples_max": history::SAMPLES_MAX,
-            "samples": shown.history.since(since_ms),
-        });
-        status.insert("history".to_owned(), history);
-        Value::Object(status)
+        Document {
+            ready: ready.is_ok(),
+            held: ready.err(),
+            history: Samples {
+                every_s: history::EVERY.as_secs(),
+                samples_max: history::SAMPLES_MAX as u64,
+                samples: shown.history.since(since_ms),
+            },
+            ..shown.status.clone()
+        }
     }
 }
 
@@ -108,10 +107,10 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn board(start: Instant) -> (Board, Pulse, Pulse) {
-        let (ingest, upload) = (Pulse::new(start), Pulse::new(start));
-        let pulses = vec![("ingest", ingest.clone()), ("upload", upload.clone())];
-        (Board::new(pulses), ingest, upload)
+    fn board(start: Instant) -> (Board, Heartbeat, Heartbeat) {
+        let (ingest, upload) = (Heartbeat::new(start), Heartbeat::new(start));
+        let heartbeats = vec![("ingest", ingest.clone()), ("upload", upload.clone())];
+        (Board::new(heartbeats), ingest, upload)
     }
 
     #[test]
@@ -133,7 +132,7 @@ mod tests {
         let (board, ..) = board(start);
         let put_up = |held: Option<&str>| {
             let held = held.map(str::to_owned);
-            board.put_up(held, Map::new(), Sample::default(), UNIX_EPOCH)
+            board.put_up(held, Document::default(), Sample::default(), UNIX_EPOCH)
         };
         assert_eq!(board.ready(start), Err("it is starting".to_owned()));
         put_up(None);
@@ -148,18 +147,20 @@ mod tests {
     fn the_figures_come_with_the_samples_that_are_new() {
         let start = Instant::now();
         let (board, ..) = board(start);
-        let status = || [("bytes".to_owned(), Value::from(7))].into_iter().collect();
+        let status = || Document {
+            next_slot_ms: Some(7),
+            ..Document::default()
+        };
         for second in [1_000, 1_010, 1_030] {
             let now = UNIX_EPOCH + Duration::from_secs(second);
             board.put_up(None, status(), Sample::default(), now);
         }
         let all = board.status(0, start);
-        assert_eq!((&all["bytes"], &all["ready"]), (&7.into(), &true.into()));
-        assert_eq!(all["held"], Value::Null);
-        let times = |status: &Value| -> Vec<u64> {
-            let samples = status["history"]["samples"].as_array().unwrap();
-            let times = samples.iter().map(|s| s["at_ms"].as_u64().unwrap());
-            times.collect()
+        assert_eq!((all.next_slot_ms, all.ready), (Some(7), true));
+        assert_eq!(all.held, None);
+        let times = |status: &Document| -> Vec<u64> {
+            let samples = status.history.samples.iter();
+            samples.map(|sample| sample.at_ms).collect()
         };
         assert_eq!(times(&all), [1_000_000, 1_030_000]);
         assert_eq!(times(&board.status(1_000_000, start)), [1_030_000]);

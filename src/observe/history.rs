@@ -3,9 +3,11 @@
 //! for what has to be kept. No clock of its own.
 
 use std::collections::VecDeque;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::time::epoch_ms;
 
 /// The distance of two samples.
 pub const EVERY: Duration = Duration::from_secs(30);
@@ -14,7 +16,8 @@ pub const EVERY: Duration = Duration::from_secs(30);
 pub const SAMPLES_MAX: usize = 720;
 
 /// The state at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sample {
     /// When, milliseconds since 1970. Set by [`History::add`].
     pub at_ms: u64,
@@ -65,14 +68,10 @@ impl History {
     }
 }
 
-/// Milliseconds since 1970.
-pub(super) fn epoch_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     fn at(seconds: u64) -> SystemTime {

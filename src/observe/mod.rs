@@ -1,14 +1,25 @@
-//! How to look inside while it runs: metrics for Prometheus, health checks and a
-//! page for people, over HTTP. Reads only; nothing here changes what the rooms
-//! do.
+//! How to look inside while it runs: metrics for Prometheus, health checks, a
+//! page for people and its figures as `/status.json`, over HTTP; and how to ask a
+//! running process for those.
+//!
+//! Invariant: reads only; nothing here changes what the loops do. Figures come in as
+//! values ([`status::Document`]), put up by `commands`: this folder knows neither
+//! `ingest` nor `upload` nor the spool, only each loop's pulse.
 //!
 //! Text from outside (what servers answer, names of files) reaches the page as
 //! JSON and is shown as text; the policy below lets the browser run and load
 //! nothing but the page's own files.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "serves whoever looks, by the system's clocks"
+)]
+
 pub mod board;
 pub mod history;
 pub mod metrics;
+pub mod running;
+pub mod status;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -160,13 +171,13 @@ async fn upkeep(metrics: PrometheusHandle, stop: CancellationToken) {
 mod tests {
     use std::time::SystemTime;
 
-    use serde_json::Map;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::history::Sample;
+    use super::status::Document;
     use super::*;
-    use crate::heartbeat::Pulse;
+    use crate::heartbeat::Heartbeat;
 
     async fn fetch(address: std::net::SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -184,7 +195,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let board = Board::new(vec![("ingest", Pulse::default())]);
+        let board = Board::new(vec![("ingest", Heartbeat::default())]);
         let server = tokio::spawn(serve(listener, handle, board.clone(), stop.clone()));
 
         let health = fetch(address, "/healthz").await;
@@ -199,7 +210,12 @@ mod tests {
             ready.starts_with("HTTP/1.1 503") && ready.ends_with("it is starting\n"),
             "{ready}"
         );
-        board.put_up(None, Map::new(), Sample::default(), SystemTime::now());
+        board.put_up(
+            None,
+            Document::default(),
+            Sample::default(),
+            SystemTime::now(),
+        );
         let ready = fetch(address, "/readyz").await;
         assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
         for (path, kind, content) in PAGE {

@@ -1,5 +1,7 @@
-//! From what was seen to what is said about it, and how to mend it. Pure: what
-//! is right, worth knowing or wrong is decided here and nowhere else.
+//! From what was seen to what is said about it, and how to mend it.
+//!
+//! Invariant: no I/O; what is right, worth knowing or wrong is decided here and
+//! nowhere else, and each cure names the key and where it was set.
 
 mod server;
 
@@ -12,8 +14,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::config::{ConfigError, Loaded};
-use crate::ingest::topic_report::{Survey, Trouble};
-use crate::spool::probe::{self, Probed};
+use crate::ingest::topic_report::{ReportError, TopicReport};
+use crate::spool::read_only::disk_check::{self, Probed};
 use crate::text::plural;
 
 pub(super) use server::{learned, proxy};
@@ -149,7 +151,7 @@ pub(super) fn spool(seen: &Probed, loaded: &Loaded, floor: u64) -> Vec<Finding> 
     found
 }
 
-fn write_cure(trouble: &probe::Trouble, dir_key: &str) -> String {
+fn write_cure(trouble: &disk_check::Trouble, dir_key: &str) -> String {
     match trouble.kind {
         ErrorKind::ReadOnlyFilesystem => {
             format!("mount it writable, or set {dir_key} to another directory")
@@ -228,21 +230,25 @@ fn room(seen: &Probed, loaded: &Loaded, floor: u64) -> Option<Finding> {
 }
 
 /// Broker and topic.
-pub(super) fn topic(seen: &Result<Survey, Trouble>, loaded: &Loaded, spool: Uuid) -> Vec<Finding> {
+pub(super) fn topic(
+    seen: &Result<TopicReport, ReportError>,
+    loaded: &Loaded,
+    spool: Uuid,
+) -> Vec<Finding> {
     const ABOUT: &str = "kafka";
     let kafka = &loaded.config.kafka;
     let brokers_key = key(loaded, "kafka.brokers");
     let topic_key = key(loaded, "kafka.topic");
-    let survey = match seen {
-        Ok(survey) => survey,
-        Err(Trouble::Client(error)) => {
+    let topic_report = match seen {
+        Ok(topic_report) => topic_report,
+        Err(ReportError::Client(error)) => {
             return vec![Finding::problem(
                 ABOUT,
                 format!("the client can't be made: {error}"),
                 "correct the property in [kafka.librdkafka]",
             )];
         }
-        Err(Trouble::NoTopic) => {
+        Err(ReportError::NoTopic) => {
             return vec![Finding::problem(
                 ABOUT,
                 format!("{} has no topic {}", kafka.brokers, kafka.topic),
@@ -253,7 +259,7 @@ pub(super) fn topic(seen: &Result<Survey, Trouble>, loaded: &Loaded, spool: Uuid
                 ),
             )];
         }
-        Err(Trouble::Broker(error)) => {
+        Err(ReportError::Broker(error)) => {
             return vec![Finding::problem(
                 ABOUT,
                 format!("{} does not answer: {error}", kafka.brokers),
@@ -264,16 +270,16 @@ pub(super) fn topic(seen: &Result<Survey, Trouble>, loaded: &Loaded, spool: Uuid
             )];
         }
     };
-    let partitions = survey.standings.len();
+    let partitions = topic_report.standings.len();
     let mut found = vec![Finding::ok(
         ABOUT,
         format!(
             "{}, {}",
-            survey.source,
+            topic_report.source,
             plural(partitions as u64, "partition")
         ),
     )];
-    match &survey.settings {
+    match &topic_report.settings {
         Ok(settings) => {
             let text = |name: &str| settings.get(name).map(String::as_str);
             found.extend(retention(text("retention.ms"), loaded));
@@ -291,7 +297,7 @@ pub(super) fn topic(seen: &Result<Survey, Trouble>, loaded: &Loaded, spool: Uuid
             "allow this user DESCRIBE_CONFIGS on the topic, so that this can be checked",
         )),
     }
-    found.extend(standing(survey, spool, loaded));
+    found.extend(standing(topic_report, spool, loaded));
     found
 }
 
@@ -332,9 +338,9 @@ fn retention(retention_ms: Option<&str>, loaded: &Loaded) -> Option<Finding> {
 }
 
 /// How far behind we are, and whose commits are there.
-fn standing(survey: &Survey, spool: Uuid, loaded: &Loaded) -> Vec<Finding> {
+fn standing(topic_report: &TopicReport, spool: Uuid, loaded: &Loaded) -> Vec<Finding> {
     const ABOUT: &str = "kafka";
-    let standings = survey.standings.values();
+    let standings = topic_report.standings.values();
     let lag: i64 = standings
         .clone()
         .map(|standing| standing.lag(spool).max(0))
@@ -348,7 +354,7 @@ fn standing(survey: &Survey, spool: Uuid, loaded: &Loaded) -> Vec<Finding> {
         format!(
             "{} not read yet; the spool has a position in {positions} of {}",
             plural(lag.unsigned_abs(), "message"),
-            plural(survey.standings.len() as u64, "partition")
+            plural(topic_report.standings.len() as u64, "partition")
         ),
     )];
     let lost = standings

@@ -14,10 +14,11 @@ use uuid::Uuid;
 use crate::config::Loaded;
 use crate::ingest::{kafka, topic_report};
 use crate::spool::disk::LocalDisk;
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 use crate::spool::layout::Layout;
-use crate::spool::{glance, probe};
-use crate::upload::transport::{Transport, TransportError};
+use crate::spool::read_only::{disk_check, snapshot};
+use crate::upload::proxy::TransportError;
+use crate::upload::transport::Transport;
 use crate::upload::{query, send};
 use findings::Finding;
 
@@ -56,14 +57,14 @@ pub enum Step {
 pub fn examine(subject: &Subject<'_>, step: &mut dyn FnMut(Step)) -> Vec<Finding> {
     let (loaded, layout) = (subject.loaded, subject.layout);
     step(Step::Begun("trying the spool's directory"));
-    let place = probe::probe(&LocalDisk, layout.root());
+    let place = disk_check::probe(&LocalDisk, layout.root());
     step(Step::Done);
     let mut found = findings::spool(&place, loaded, subject.free_bytes_floor);
-    let state = glance::state(&LocalDisk, layout).ok();
+    let state = snapshot::state(&LocalDisk, layout).ok();
     let spool = state.as_ref().map_or(Uuid::nil(), |state| state.spool);
     let own = |source: &Source, partition| state.as_ref()?.position(source, partition);
     step(Step::Begun("asking Kafka"));
-    let topic = topic_report::survey((subject.kafka)(spool), own);
+    let topic = topic_report::ask((subject.kafka)(spool), own);
     step(Step::Done);
     found.extend(findings::topic(&topic, loaded, spool));
     found.extend(findings::learned(subject.body_bytes_learned, loaded));

@@ -1,13 +1,18 @@
-//! The only door through which the spool's files change.
+//! The one place where the spool's files change.
 //!
-//! Every durable change is one of the steps below, and each step ends synced:
+//! Invariant: every durable change is one of the steps below, and each step ends synced:
 //! [`publish`] bundles write, file sync, rename and directory sync, so that no
 //! caller can forget one. An operation that returned `Ok` survives a power cut;
 //! one that returned an error may have happened or not, and every caller is
 //! written so that doing it again is right. Nothing here decides what to keep.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the one place where files change"
+)]
+
 pub mod lock;
-pub mod moves;
+pub mod sync_order;
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};

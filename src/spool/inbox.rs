@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Spool;
 use super::disk::{self, Access, Disk};
-use super::fault::Fault;
 use super::layout::{Layout, Room};
-use super::{Outlet, Spool};
+use super::quarantine::{self, Doubt};
 
 /// Version of the documents below.
 pub const FORMAT: u32 = 1;
@@ -118,7 +118,7 @@ fn id_in(name: &str, ending: &str) -> Option<Uuid> {
 /// that one is outside the spool.
 ///
 /// # Errors
-/// The disk's; nothing was asked for then.
+/// An I/O error from the spool's disk; nothing was asked for then.
 pub fn ask(
     disk: &dyn Disk,
     layout: &Layout,
@@ -138,7 +138,7 @@ pub fn ask(
 /// What was answered so far.
 ///
 /// # Errors
-/// The disk's, or an answer that can't be read.
+/// An I/O error from the spool's disk, or an answer that can't be read.
 pub fn answer(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<Option<Answer>> {
     read(disk, &path(layout, id, ANSWER))
 }
@@ -146,7 +146,7 @@ pub fn answer(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<Option<A
 /// Takes a request back, if it is still there: what was put in line stays there.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub fn withdraw(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<()> {
     remove(disk, layout, id, &[REQUEST, COPY, ANSWER])
 }
@@ -154,7 +154,7 @@ pub fn withdraw(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<()> {
 /// Removes an answer that was read.
 ///
 /// # Errors
-/// The disk's.
+/// An I/O error from the spool's disk.
 pub fn forget(disk: &dyn Disk, layout: &Layout, id: Uuid) -> io::Result<()> {
     remove(disk, layout, id, &[ANSWER])
 }
@@ -182,71 +182,67 @@ fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &std::path::Path) -> io::Res
     }
 }
 
-impl Outlet {
-    /// The requests that are open, the oldest first. What is none is set aside
-    /// on the way, and answers that nobody fetched go.
-    ///
-    /// # Errors
-    /// The disk's, for the directory as a whole; a single file is passed over.
-    pub fn requests(&self, now_ms: u64) -> io::Result<Vec<(Uuid, Request)>> {
-        let spool = &self.spool;
-        let mut open = Vec::new();
-        for entry in spool.disk().list(&spool.layout().room(Room::Inbox))? {
-            let name = entry.name.as_str();
-            if name.starts_with('.') || name.ends_with(DRAFT) || id_in(name, COPY).is_some() {
-                continue;
-            }
-            if let Some(id) = id_in(name, ANSWER).filter(|_| entry.is_file) {
-                tidy(spool, id, now_ms);
-            } else if let Some(id) = id_in(name, REQUEST).filter(|_| entry.is_file) {
-                match spool.request(id) {
-                    Ok(Some(request)) => open.push((id, request)),
-                    Ok(None) => {}
-                    Err(error) => aside(spool, name, &error.to_string()),
-                }
-            } else {
-                aside(spool, name, "its name is not one of ours");
-            }
+/// The requests that are open, the oldest first. On the way it quarantines invalid
+/// files and deletes expired answers.
+///
+/// # Errors
+/// An I/O error from the spool's disk, for the directory as a whole; a single file
+/// is passed over.
+pub(super) fn requests(spool: &Spool, now_ms: u64) -> io::Result<Vec<(Uuid, Request)>> {
+    let mut open = Vec::new();
+    for entry in spool.disk().list(&spool.layout().room(Room::Inbox))? {
+        let name = entry.name.as_str();
+        if name.starts_with('.') || name.ends_with(DRAFT) || id_in(name, COPY).is_some() {
+            continue;
         }
-        open.sort_by_key(|(id, request)| (request.asked_at_ms, *id));
-        Ok(open)
-    }
-
-    /// Answers a request; a final answer ends it.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn answer(&self, id: Uuid, answer: &Answer) -> io::Result<()> {
-        let (disk, layout) = (self.spool.disk(), self.spool.layout());
-        let bytes = serde_json::to_vec_pretty(answer)?;
-        disk::replace(disk, &path(layout, id, ANSWER), &bytes)?;
-        if answer.is_final() {
-            remove(disk, layout, id, &[REQUEST, COPY])?;
+        if let Some(id) = id_in(name, ANSWER).filter(|_| entry.is_file) {
+            tidy(spool, id, now_ms);
+        } else if let Some(id) = id_in(name, REQUEST).filter(|_| entry.is_file) {
+            match request(spool, id) {
+                Ok(Some(request)) => open.push((id, request)),
+                Ok(None) => {}
+                Err(error) => aside(spool, name, &error.to_string()),
+            }
+        } else {
+            aside(spool, name, "its name is not one of ours");
         }
-        Ok(())
     }
+    open.sort_by_key(|(id, request)| (request.asked_at_ms, *id));
+    Ok(open)
 }
 
-impl Spool {
-    /// A request; `None` if it was withdrawn, or answered for good already.
-    fn request(&self, id: Uuid) -> io::Result<Option<Request>> {
-        let (disk, layout) = (self.disk(), self.layout());
-        let Some(request) = read::<Request>(disk, &path(layout, id, REQUEST))? else {
-            return Ok(None);
-        };
-        if request.format != FORMAT {
-            return Err(io::Error::other(format!(
-                "format {} is unknown",
-                request.format
-            )));
+/// Answers a request; a final answer ends it.
+///
+/// # Errors
+/// An I/O error from the spool's disk.
+pub(super) fn give_answer(spool: &Spool, id: Uuid, answer: &Answer) -> io::Result<()> {
+    let (disk, layout) = (spool.disk(), spool.layout());
+    let bytes = serde_json::to_vec_pretty(answer)?;
+    disk::replace(disk, &path(layout, id, ANSWER), &bytes)?;
+    if answer.is_final() {
+        remove(disk, layout, id, &[REQUEST, COPY])?;
+    }
+    Ok(())
+}
+
+/// A request; `None` if it was withdrawn, or answered for good already.
+fn request(spool: &Spool, id: Uuid) -> io::Result<Option<Request>> {
+    let (disk, layout) = (spool.disk(), spool.layout());
+    let Some(request) = read::<Request>(disk, &path(layout, id, REQUEST))? else {
+        return Ok(None);
+    };
+    if request.format != FORMAT {
+        return Err(io::Error::other(format!(
+            "format {} is unknown",
+            request.format
+        )));
+    }
+    match answer(disk, layout, id) {
+        Ok(Some(answer)) if answer.is_final() => {
+            remove(disk, layout, id, &[REQUEST, COPY])?;
+            Ok(None)
         }
-        match answer(disk, layout, id) {
-            Ok(Some(answer)) if answer.is_final() => {
-                remove(disk, layout, id, &[REQUEST, COPY])?;
-                Ok(None)
-            }
-            _ => Ok(Some(request)),
-        }
+        _ => Ok(Some(request)),
     }
 }
 
@@ -267,8 +263,8 @@ fn tidy(spool: &Spool, id: Uuid, now_ms: u64) {
 }
 
 fn aside(spool: &Spool, name: &str, why: &str) {
-    let fault = Fault::Request(why.to_owned());
-    if let Err(error) = spool.set_aside(Room::Inbox, name, &fault) {
+    let reason = Doubt::Request(why.to_owned());
+    if let Err(error) = quarantine::set_aside(spool, Room::Inbox, name, reason) {
         // Whatever it is, it must not keep anybody from working.
         tracing::warn!(file = %format!("inbox/{name}"), %error, "can't be set aside");
     }

@@ -13,14 +13,16 @@ use std::time::SystemTime;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::Spool;
 use super::disk::{self, Access};
-use super::fault::Fault;
-use super::footer::{SegmentFooter, Source};
+use super::format::error::Fault;
+use super::format::footer::{SegmentFooter, Source};
+use super::format::read;
+use super::format::segment::{Finished, OpenSegment};
 use super::layout::{Name, Room};
-use super::read;
-use super::segment::{Finished, OpenSegment};
-use super::undecodable::limits::{Keeper, Limits};
-use super::{Spool, footer};
+use super::quarantine::{self, Doubt};
+use super::undecodable_retention::{Keeper, Limits};
+use crate::spool::format::metadata;
 use crate::time::epoch_ms;
 
 /// Ingest's door.
@@ -78,7 +80,7 @@ impl Intake {
     /// Bytes that the spool's file system has left.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn free_bytes(&self) -> io::Result<u64> {
         self.spool.disk().free_bytes(self.spool.layout().root())
     }
@@ -97,7 +99,7 @@ impl Intake {
     /// Publishes a finished segment in `sealed/` and notes its positions.
     ///
     /// # Errors
-    /// The disk's; the call may be repeated until it succeeds.
+    /// An I/O error from the spool's disk; the call may be repeated until it succeeds.
     pub fn seal(&self, segment: &Finished) -> io::Result<()> {
         let footer = &segment.footer;
         if self.orphaned.load(Ordering::Relaxed) {
@@ -160,7 +162,7 @@ impl Intake {
     /// hands its messages out again, the undecodable ones included.
     ///
     /// # Errors
-    /// The disk's; the next seal sees to it then.
+    /// An I/O error from the spool's disk; the next seal sees to it then.
     pub fn abandon(&self, segment: &Finished) -> io::Result<()> {
         let number = segment.footer.segment;
         let sealed = Name::segment(number).to_string();
@@ -196,7 +198,7 @@ impl Intake {
     /// gap can be counted.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn record_positions(
         &self,
         source: &Source,
@@ -215,7 +217,7 @@ impl Intake {
     /// Appends a line to `gaps.jsonl`.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn record_gap(&self, gap: &Gap) -> io::Result<()> {
         self.append_gap(gap)
     }
@@ -223,7 +225,7 @@ impl Intake {
     /// Appends a line to `gaps.jsonl` for offsets that the operator chose to skip.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn record_skip(&self, gap: &Gap) -> io::Result<()> {
         #[derive(Serialize)]
         struct Skip<'g> {
@@ -247,7 +249,8 @@ impl Intake {
     /// failed late.
     ///
     /// # Errors
-    /// The disk's. A file that can't be read as a segment is set aside.
+    /// An I/O error from the spool's disk. A file that can't be read as a segment is
+    /// quarantined, which is not an error.
     pub fn sealed(&self) -> io::Result<Vec<SegmentFooter>> {
         let dir = self.spool.layout().room(Room::Sealed);
         self.spool.disk().sync_dir(&dir)?;
@@ -256,7 +259,7 @@ impl Intake {
             let footer = match Name::parse(&entry.name) {
                 Some(name) if entry.is_file => {
                     let bytes = self.spool.disk().read(&dir.join(&entry.name))?;
-                    footer::parse(&bytes).and_then(|metadata| {
+                    metadata::parse(&bytes).and_then(|metadata| {
                         read::segment_footer(&name, &metadata, self.spool.id())
                     })
                 }
@@ -266,7 +269,7 @@ impl Intake {
                 // Not ours to judge: the next start finishes the replay.
                 Ok(footer) if footer.replayed_from.is_some() => {}
                 Ok(footer) => footers.push(footer),
-                Err(fault) => self.spool.set_aside(Room::Sealed, &entry.name, &fault)?,
+                Err(fault) => quarantine::set_aside(&self.spool, Room::Sealed, &entry.name, fault)?,
             }
         }
         footers.sort_by_key(|footer| footer.segment);
@@ -283,7 +286,7 @@ impl Intake {
     /// rows has nothing to send and is removed.
     ///
     /// # Errors
-    /// The disk's; the call may be repeated until it succeeds.
+    /// An I/O error from the spool's disk; the call may be repeated until it succeeds.
     pub fn ready(&self, segment: &SegmentFooter) -> io::Result<()> {
         let name = Name::segment(segment.segment).to_string();
         let sealed = self.spool.layout().file(Room::Sealed, &name);
@@ -309,10 +312,10 @@ impl Intake {
     /// by somebody else, too.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn doubt(&self, segment: &SegmentFooter, fault: &Fault) -> io::Result<()> {
+    /// An I/O error from the spool's disk.
+    pub fn doubt(&self, segment: &SegmentFooter, reason: &Doubt) -> io::Result<()> {
         let name = Name::segment(segment.segment).to_string();
-        self.spool.set_aside(Room::Sealed, &name, fault)
+        quarantine::set_aside(&self.spool, Room::Sealed, &name, reason.clone())
     }
 }
 

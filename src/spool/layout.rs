@@ -1,11 +1,14 @@
-//! Where things lie in a spool and what they are called.
+//! Where things lie in a spool and what they are called: the one table of which
+//! name may lie where ([`Room::look_up`]).
 //!
 //! State is a file's place and name, nothing else: the directory says how far a
 //! file has come, the name which records it holds. Both are parsed as untrusted
 //! input; a name that is not exactly one of ours is foreign.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use super::disk::Disk;
 
 /// A subdirectory of the spool, in the order in which a record passes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +25,7 @@ pub enum Room {
     Sending,
     /// Batches whose data ClickHouse refused.
     Rejected,
-    /// Messages that are no record.
+    /// Messages that could not be decoded.
     Undecodable,
     /// What no rule can decide.
     Doubtful,
@@ -60,6 +63,46 @@ impl Room {
     }
 }
 
+/// What a file is by its name and the directory that it lies in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ByName {
+    /// Written, but not published yet.
+    Draft,
+    /// One of our files, where it may lie.
+    Ours(Name),
+    /// One of our files, where it has no place.
+    Misplaced(Name),
+    /// Not one of our files.
+    Foreign,
+}
+
+impl Room {
+    /// What a file of this name is in this directory.
+    pub fn look_up(self, text: &str) -> ByName {
+        if self == Self::Open && text.strip_suffix(DRAFT).and_then(Name::parse).is_some() {
+            return ByName::Draft;
+        }
+        match Name::parse(text) {
+            None => ByName::Foreign,
+            Some(name) if self.may_hold(&name) => ByName::Ours(name),
+            Some(name) => ByName::Misplaced(name),
+        }
+    }
+
+    fn may_hold(self, name: &Name) -> bool {
+        match self {
+            Self::Open | Self::Inbox => false,
+            Self::Sealed | Self::Ready => matches!(name, Name::Segment { .. }),
+            Self::Batches | Self::Sending | Self::Rejected => matches!(name, Name::Batch { .. }),
+            Self::Undecodable => matches!(name, Name::Undecodable { .. }),
+            Self::Doubtful => true,
+        }
+    }
+}
+
+/// What follows the name of a file that is not published yet.
+const DRAFT: &str = ".part";
+
 /// The name of one of our Parquet files.
 ///
 /// The order is age: by number, and within a number by first row.
@@ -80,7 +123,7 @@ pub enum Name {
         /// SHA-256 of the file's bytes, 64 lower-case hex digits: also the insert's token.
         digest: String,
     },
-    /// `und-0000000042.parquet`: what arrived with segment 42 and was no record.
+    /// `und-0000000042.parquet`: what arrived with segment 42 and could not be decoded.
     Undecodable {
         /// Number of the segment that was sealed with it.
         number: u64,
@@ -137,6 +180,15 @@ impl Name {
     }
 }
 
+impl Name {
+    /// The name that a file has, or had before something was put behind it: the
+    /// `.part` of a draft, the number of a second file of that name in `doubtful/`.
+    pub fn parse_with_suffix(text: &str) -> Option<Self> {
+        let (stem, _) = text.split_once(".parquet")?;
+        Self::parse(&format!("{stem}.parquet"))
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -182,7 +234,22 @@ impl Layout {
 
     /// Where a file is written before it is published under `name`.
     pub fn draft(&self, name: &Name) -> PathBuf {
-        self.file(Room::Open, &format!("{name}.part"))
+        self.file(Room::Open, &format!("{name}{DRAFT}"))
+    }
+
+    /// The files of a directory that carry exactly one of our names, by age, with
+    /// their sizes in bytes.
+    ///
+    /// # Errors
+    /// An I/O error from the spool's disk.
+    pub fn files(&self, disk: &dyn Disk, room: Room) -> io::Result<Vec<(Name, u64)>> {
+        let entries = disk.list(&self.room(room))?.into_iter();
+        let ours = entries.filter(|entry| entry.is_file);
+        let mut files: Vec<(Name, u64)> = ours
+            .filter_map(|entry| Some((Name::parse(&entry.name)?, entry.bytes)))
+            .collect();
+        files.sort();
+        Ok(files)
     }
 
     /// The advisory lock of the owning process.
@@ -259,6 +326,32 @@ mod tests {
         ] {
             assert_eq!(Name::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_has_its_place() {
+        let segment = "seg-0000000042.parquet";
+        assert_eq!(
+            Room::Ready.look_up(segment),
+            ByName::Ours(Name::segment(42))
+        );
+        assert_eq!(
+            Room::Sending.look_up(segment),
+            ByName::Misplaced(Name::segment(42))
+        );
+        assert_eq!(Room::Ready.look_up("seg-42.parquet"), ByName::Foreign);
+        let draft = format!("{segment}.part");
+        assert_eq!(Room::Open.look_up(&draft), ByName::Draft);
+        assert_eq!(Room::Ready.look_up(&draft), ByName::Foreign);
+    }
+
+    #[test]
+    fn what_follows_a_name_is_left_out() {
+        for text in ["", ".part", ".2"] {
+            let text = format!("seg-0000000042.parquet{text}");
+            assert_eq!(Name::parse_with_suffix(&text), Some(Name::segment(42)));
+        }
+        assert_eq!(Name::parse_with_suffix("seg-0000000042.reason.json"), None);
     }
 
     #[test]

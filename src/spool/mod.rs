@@ -11,42 +11,36 @@
 //! batches/      frozen inserts
 //! sending/      the batch that may have been posted
 //! rejected/     batches whose data ClickHouse refused
-//! undecodable/  messages that are no record
+//! undecodable/  messages that could not be decoded
 //! doubtful/     what no rule decides
 //! inbox/        requests of the command line
 //! ```
 //!
-//! Two doors: [`Intake`] takes segments in, [`Outlet`] gives batches out. State
-//! is a file's place and name; a start reads the listing and no private index.
+//! [`Intake`] takes segments in, [`Outlet`] gives batches out; [`start`] opens the
+//! directory and repairs what a crash left; [`read_only`] looks at it without owning
+//! it. What the files hold is in [`format`], what they are called and where they may
+//! lie in [`layout`], and why one is quarantined in [`quarantine`].
+//!
+//! Invariant: state is a file's place and name, and nothing else; a start reads the
+//! listing and no private index. Nothing unsent is ever deleted, and files change
+//! only through [`disk`]. May touch its own directory and nothing else: it knows
+//! neither Kafka's client nor HTTP, and nobody above it.
 
-pub mod batch;
-pub mod census;
-pub mod digest;
 pub mod disk;
-pub mod effort;
-pub mod fault;
-pub mod footer;
-pub mod glance;
+pub mod format;
 pub mod inbox;
-pub mod inspect;
 pub mod intake;
 pub mod layout;
-pub mod opening;
 pub mod outlet;
-pub mod packing;
-pub mod probe;
-pub mod read;
-pub mod recovery;
-pub mod rehearsal;
-pub mod replay;
-pub mod schema;
-pub mod segment;
+pub mod quarantine;
+pub mod read_only;
+pub mod start;
 pub mod state;
 pub mod state_file;
-pub mod undecodable;
-pub mod verify;
+pub mod undecodable_replay;
+pub mod undecodable_retention;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -63,7 +57,6 @@ pub use outlet::Outlet;
 
 use disk::lock::OwnerLock;
 use disk::{Access, Disk};
-use fault::Fault;
 use layout::{Layout, Name, Room};
 use state::State;
 
@@ -83,15 +76,15 @@ struct Inner {
     /// Held while a segment moves into `ready/` and while `ready/` is listed, so
     /// that only what is there durably is packed.
     handover: Mutex<()>,
-    /// Rung when there is something new to pack.
+    /// Notified when there is something new to pack.
     arrivals: Notify,
-    /// Bytes of Parquet files in all rooms; signed, since a file may be removed
+    /// Bytes of Parquet files in all directories; signed, since a file may be removed
     /// by hand.
     bytes: AtomicI64,
     _lock: Option<OwnerLock>,
 }
 
-/// Files and bytes of a room.
+/// Files and bytes of a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
     /// Files that carry one of our names.
@@ -116,16 +109,14 @@ impl Spool {
         self.inner.bytes.load(Ordering::Relaxed).max(0) as u64
     }
 
-    /// Files and bytes per room, by listing.
+    /// Files and bytes per directory, by listing.
     pub fn holdings(&self) -> io::Result<BTreeMap<Room, Holding>> {
         let mut holdings = BTreeMap::new();
         for room in Room::ALL {
             let mut holding = Holding::default();
-            for entry in self.inner.disk.list(&self.inner.layout.room(room))? {
-                if entry.is_file && Name::parse(&entry.name).is_some() {
-                    holding.files += 1;
-                    holding.bytes += entry.bytes;
-                }
+            for (_, bytes) in self.layout().files(self.disk(), room)? {
+                holding.files += 1;
+                holding.bytes += bytes;
             }
             holdings.insert(room, holding);
         }
@@ -146,6 +137,11 @@ impl Spool {
 
     fn clock(&self) -> &dyn Clock {
         &*self.inner.clock
+    }
+
+    fn write_state(&self) -> io::Result<()> {
+        let bytes = self.state().to_bytes()?;
+        disk::replace(self.disk(), &self.layout().state(), &bytes)
     }
 
     fn disk(&self) -> &dyn Disk {
@@ -193,42 +189,6 @@ impl Spool {
 
     fn count_bytes(&self, change: i64) {
         self.inner.bytes.fetch_add(change, Ordering::Relaxed);
-    }
-
-    /// Moves a file to `doubtful/`, the reason beside it first.
-    fn set_aside(&self, room: Room, name: &str, fault: &Fault) -> io::Result<()> {
-        tracing::error!(
-            file = %format!("{}/{name}", room.name()),
-            reason = %fault,
-            "file set aside in doubtful/; nothing in it was removed",
-        );
-        metrics::counter!("spoolhouse_files_set_aside_total").increment(1);
-        let reason = serde_json::json!({
-            "file": name,
-            "from": room.name(),
-            "reason": fault.to_string(),
-        });
-        let kept = self.free_name(Room::Doubtful, name)?;
-        let sidecar = layout::reason_sidecar(&kept);
-        self.write_sidecar(Room::Doubtful, &sidecar, &reason)?;
-        disk::relocate(
-            self.disk(),
-            &self.layout().file(room, name),
-            &self.layout().file(Room::Doubtful, &kept),
-        )
-    }
-
-    /// `name`, or the first `name.1`, `name.2`, … that replaces nothing.
-    fn free_name(&self, room: Room, name: &str) -> io::Result<String> {
-        let entries = self.disk().list(&self.layout().room(room))?;
-        let taken: HashSet<String> = entries.into_iter().map(|entry| entry.name).collect();
-        let mut free = name.to_owned();
-        let mut copy = 0_u32;
-        while taken.contains(&free) {
-            copy += 1;
-            free = format!("{name}.{copy}");
-        }
-        Ok(free)
     }
 
     fn write_sidecar(&self, room: Room, name: &str, content: &serde_json::Value) -> io::Result<()> {

@@ -1,67 +1,53 @@
-//! Upload's door out of the spool.
+//! The way out of the spool, for the upload.
 //!
-//! A batch is frozen before it is sent and removed only when it is stored.
-//! After an error nothing is given out before the spool was mended: only a look
-//! at the disk tells how far the change came.
+//! Invariant: a batch is frozen before it is sent and removed only when it is stored.
+//! After an error nothing is given out before the spool was mended: only a look at
+//! the disk tells how far the change came. May touch `ready/`, `batches/`, `sending/`
+//! and `rejected/`, and what is taken back from `doubtful/`.
 
-pub mod by_hand;
-mod freeze;
+pub mod cpu_budget;
+mod fit;
+mod manual_send;
+mod pack;
+mod rejection;
+pub mod trial_pack;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use serde::Serialize;
+use uuid::Uuid;
 
-use freeze::{Learned, Packed};
-
-use super::batch::recipe::{Encoding, Strength};
 use super::disk::{self, Access};
-use super::effort::Effort;
-use super::fault::Fault;
-use super::footer::BatchFooter;
-use super::layout::{Name, Room, error_sidecar};
-use super::packing::{self, Fit};
+use super::format::batch::recipe::Strength;
+use super::format::error::Fault;
+use super::format::footer::BatchFooter;
+use super::format::{batch, digest, read, schema};
+use super::inbox::{self, Answer, Request};
+use super::layout::{Name, Room};
+use super::quarantine::{self, Doubt};
 use super::state_file::StateFile;
-use super::{Spool, batch, digest, read, schema};
+use super::{Spool, start};
 use crate::failpoint;
+use fit::Fit;
+use pack::{Packed, Packer, name_of};
 
-/// Upload's door.
+pub use fit::{BYTES_PER_ROW_FIRST, PackOptions};
+pub use manual_send::{Brought, Declined, Leave, Wanted, foreign};
+pub use rejection::Rejection;
+
+/// Gives batches out, and does with each what became of it.
 #[derive(Debug)]
 pub struct Outlet {
-    pub(super) spool: Spool,
-    learned: Mutex<Learned>,
+    spool: Spool,
+    packer: Packer,
+    /// What can be done about a row that fits into no request.
+    too_large_advice: &'static str,
     /// A change failed: how far it came is not known before [`Spool::mend`] looked.
     unsettled: AtomicBool,
     /// Digest of the batch whose split was begun: no attempt can have stored it.
     split: Mutex<Option<String>>,
-}
-
-/// How the next batch is to be packed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackOptions {
-    /// Largest file, bytes.
-    pub bytes_max: u64,
-    /// ClickHouse settings that the batch freezes.
-    pub settings: BTreeMap<String, String>,
-    /// Which encodings it may use.
-    pub encoding: Encoding,
-    /// How much CPU time it may take.
-    pub effort: Effort,
-}
-
-impl Default for PackOptions {
-    /// For a stock nginx.
-    fn default() -> Self {
-        Self {
-            bytes_max: 1 << 20,
-            settings: BTreeMap::new(),
-            encoding: Encoding::default(),
-            effort: Effort::default(),
-        }
-    }
 }
 
 /// A frozen batch: same bytes, same token, same settings until it is stored.
@@ -107,29 +93,25 @@ impl Batch {
     }
 }
 
-/// Why a batch was rejected: the content of the file beside it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Rejection {
-    /// When, RFC 3339.
-    pub time: String,
-    /// ClickHouse's exception code, if it gave one.
-    pub code: Option<i32>,
-    /// What was answered, shortened.
-    pub message: String,
-    /// The id under which ClickHouse logged the insert.
-    pub query_id: String,
-    /// How often it was posted.
-    pub attempts: u32,
-}
-
 impl Outlet {
-    /// The door of `spool`. There should be one.
+    /// The outlet of `spool`. There should be one.
     pub fn new(spool: Spool) -> Self {
         Self {
+            packer: Packer::new(spool.clone()),
+            too_large_advice: "raise that",
             spool,
-            learned: Mutex::default(),
             unsettled: AtomicBool::new(false),
             split: Mutex::new(None),
+        }
+    }
+
+    /// The same outlet, but that it says what can be done about a row that fits into
+    /// no request: whoever sends knows what limits a request.
+    #[must_use]
+    pub fn advising(self, too_large_advice: &'static str) -> Self {
+        Self {
+            too_large_advice,
+            ..self
         }
     }
 
@@ -139,6 +121,38 @@ impl Outlet {
             self.unsettled.store(true, Ordering::Relaxed);
         }
         done
+    }
+
+    /// Finds what an operator wants sent next, and puts it in line.
+    ///
+    /// # Errors
+    /// An I/O error from the spool's disk; nothing is lost by calling again.
+    pub fn bring(
+        &self,
+        wanted: &Wanted,
+        leave: Leave,
+        options: &PackOptions,
+    ) -> io::Result<Brought> {
+        self.mend_if_unsettled()?;
+        self.settled(manual_send::bring(self, wanted, leave, options))
+    }
+
+    /// The requests of the command line that are open, the oldest first. On the way
+    /// it quarantines invalid files and deletes expired answers.
+    ///
+    /// # Errors
+    /// An I/O error from the spool's disk, for the directory as a whole; a single
+    /// file is passed over.
+    pub fn requests(&self, now_ms: u64) -> io::Result<Vec<(Uuid, Request)>> {
+        inbox::requests(&self.spool, now_ms)
+    }
+
+    /// Answers a request; a final answer ends it.
+    ///
+    /// # Errors
+    /// An I/O error from the spool's disk.
+    pub fn answer(&self, id: Uuid, answer: &Answer) -> io::Result<()> {
+        inbox::give_answer(&self.spool, id, answer)
     }
 
     /// Waits until a segment becomes ready; one that did since the last call counts.
@@ -151,7 +165,7 @@ impl Outlet {
     /// oldest segments. `None` if nothing waits.
     ///
     /// # Errors
-    /// The disk's; nothing is lost by calling again.
+    /// An I/O error from the spool's disk; nothing is lost by calling again.
     pub fn next(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
         self.mend_if_unsettled()?;
         self.settled(self.find(options))
@@ -160,7 +174,7 @@ impl Outlet {
     /// Half a packing or half a split must not be sent: finishes or undoes it.
     fn mend_if_unsettled(&self) -> io::Result<()> {
         if self.unsettled.load(Ordering::Relaxed) {
-            self.spool.mend()?;
+            start::mend(&self.spool)?;
             self.unsettled.store(false, Ordering::Relaxed);
         }
         Ok(())
@@ -184,7 +198,7 @@ impl Outlet {
         // One row that fits into no request is put aside; then the next ones.
         loop {
             match self.pack(self.ready_names()?, options)? {
-                Packed::Batch(batch) => return Ok(Some(*batch)),
+                Packed::Batch(name) => return self.read(Room::Batches, &name),
                 Packed::Nothing => return Ok(None),
                 Packed::OneRowTooLarge => {}
             }
@@ -194,7 +208,7 @@ impl Outlet {
     /// Moves a batch to `sending/`. Its first byte may leave only after this.
     ///
     /// # Errors
-    /// The disk's; the batch must not be sent then.
+    /// An I/O error from the spool's disk; the batch must not be sent then.
     pub fn begin(&self, batch: &mut Batch) -> io::Result<()> {
         if !batch.is_begun() {
             self.settled(self.relocate(batch, Room::Sending))?;
@@ -208,7 +222,7 @@ impl Outlet {
     /// may pack it anew.
     ///
     /// # Errors
-    /// The disk's; the batch must be found again before it is sent.
+    /// An I/O error from the spool's disk; the batch must be found again before it is sent.
     pub fn recall(&self, batch: &mut Batch) -> io::Result<()> {
         if batch.room == Room::Sending {
             let name = batch.name();
@@ -236,13 +250,12 @@ impl Outlet {
     /// why it was rejected once.
     ///
     /// # Errors
-    /// The disk's; the batch is then posted again under the same token.
+    /// An I/O error from the spool's disk; the batch is then posted again under the same token.
     pub fn stored(&self, batch: &Batch) -> io::Result<()> {
         if batch.is_copy() {
             return Ok(());
         }
-        let removed = self
-            .remove_error(batch)
+        let removed = rejection::remove(&self.spool, &batch.name())
             .and_then(|()| self.spool.remove(batch.room, &batch.name()));
         failpoint::hit("batch.removed");
         self.settled(removed)
@@ -251,16 +264,12 @@ impl Outlet {
     /// Moves a batch to `rejected/`, the reason beside it first.
     ///
     /// # Errors
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     pub fn reject(&self, batch: &Batch, why: &Rejection) -> io::Result<()> {
         if batch.is_copy() {
             return Ok(());
         }
-        let sidecar = error_sidecar(&batch.name());
-        let why = serde_json::to_value(why)?;
-        let done = self
-            .spool
-            .write_sidecar(Room::Rejected, &sidecar, &why)
+        let done = rejection::write(&self.spool, &batch.name(), why)
             .and_then(|()| self.relocate(batch, Room::Rejected));
         self.settled(done)
     }
@@ -268,12 +277,17 @@ impl Outlet {
     /// Moves a batch to `doubtful/` with a reason.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn doubt(&self, batch: &Batch, fault: &Fault) -> io::Result<()> {
+    /// An I/O error from the spool's disk.
+    pub fn doubt(&self, batch: &Batch, reason: &Doubt) -> io::Result<()> {
         if batch.is_copy() {
             return Ok(());
         }
-        self.settled(self.spool.set_aside(batch.room, &batch.name(), fault))
+        self.settled(quarantine::set_aside(
+            &self.spool,
+            batch.room,
+            &batch.name(),
+            reason.clone(),
+        ))
     }
 
     /// Splits a batch that no attempt can have stored into batches of at most
@@ -281,7 +295,7 @@ impl Outlet {
     /// that fits into none is rejected.
     ///
     /// # Errors
-    /// The disk's; [`Outlet::next`] then gives the whole batch out again.
+    /// An I/O error from the spool's disk; [`Outlet::next`] then gives the whole batch out again.
     pub fn split(&self, batch: &Batch, bytes_max: u64) -> io::Result<()> {
         *self.split.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch.digest.clone());
         // Out of sending/ first: should this be cut short, a start must not take
@@ -311,10 +325,10 @@ impl Outlet {
 
     fn split_into_parts(&self, batch: &Batch, options: &PackOptions) -> io::Result<()> {
         let bytes_max = options.bytes_max;
-        let recipe = self.recipe(options.encoding);
+        let recipe = self.packer.recipe(options.encoding);
         let rows = match read::rows(batch.bytes.clone(), schema::batch()) {
             Ok(rows) => rows,
-            Err(fault) => return self.doubt(batch, &fault),
+            Err(fault) => return self.doubt(batch, &fault.into()),
         };
         let mut start = 0;
         while start < rows.num_rows() {
@@ -328,7 +342,7 @@ impl Outlet {
                 split_from: Some(batch.digest.clone()),
                 ..batch.footer.clone()
             };
-            let fit = packing::fit(left.num_rows() as u64, guess, bytes_max, |rows| {
+            let fit = fit::fit(left.num_rows() as u64, guess, bytes_max, |rows| {
                 let rows = left.slice(0, rows as usize);
                 let footer = footer(rows.num_rows() as u64);
                 batch::encode(&rows, &footer, &recipe, Strength::Full)
@@ -339,7 +353,8 @@ impl Outlet {
             };
             let name = name_of(batch.name.number(), &bytes);
             if room == Room::Rejected {
-                self.explain_too_large(&name, bytes.len(), bytes_max)?;
+                let (size, advice) = (bytes.len(), self.too_large_advice);
+                rejection::write_too_large(&self.spool, &name, size, bytes_max, advice)?;
             }
             self.spool.publish(room, &name, &bytes, Access::Shared)?;
             start += taken as usize;
@@ -352,17 +367,25 @@ impl Outlet {
         StateFile::new(self.spool.inner.disk.clone(), self.spool.layout().pace())
     }
 
+    fn pack(&self, names: Vec<Name>, options: &PackOptions) -> io::Result<Packed> {
+        self.packer.pack(names, options, self.too_large_advice)
+    }
+
+    fn ready_names(&self) -> io::Result<Vec<Name>> {
+        let _guard = self.spool.handover();
+        // A segment whose move could not be synced may come back in `sealed/`
+        // when the power goes: what is packed has left it for good.
+        for room in [Room::Ready, Room::Sealed] {
+            self.spool
+                .disk()
+                .sync_dir(&self.spool.layout().room(room))?;
+        }
+        self.names(Room::Ready)
+    }
+
     fn names(&self, room: Room) -> io::Result<Vec<Name>> {
-        let mut names: Vec<Name> = self
-            .spool
-            .disk()
-            .list(&self.spool.layout().room(room))?
-            .iter()
-            .filter(|entry| entry.is_file)
-            .filter_map(|entry| Name::parse(&entry.name))
-            .collect();
-        names.sort();
-        Ok(names)
+        let files = self.spool.layout().files(self.spool.disk(), room)?;
+        Ok(files.into_iter().map(|(name, _)| name).collect())
     }
 
     fn read(&self, room: Room, name: &Name) -> io::Result<Option<Batch>> {
@@ -371,7 +394,7 @@ impl Outlet {
         let footer = match read::batch(name, &bytes, self.spool.id()) {
             Ok(footer) => footer,
             Err(fault) => {
-                self.spool.set_aside(room, &name.to_string(), &fault)?;
+                quarantine::set_aside(&self.spool, room, &name.to_string(), fault)?;
                 return Ok(None);
             }
         };
@@ -395,28 +418,5 @@ impl Outlet {
             &self.spool.layout().file(batch.room, &name),
             &self.spool.layout().file(to, &name),
         )
-    }
-
-    fn explain_too_large(&self, name: &Name, bytes: usize, bytes_max: u64) -> io::Result<()> {
-        let message = format!(
-            "one row takes {bytes} bytes, and a request holds {bytes_max}: \
-             raise client_max_body_size at the proxy and upload.max_body, then send it by hand"
-        );
-        tracing::error!(file = %format!("rejected/{name}"), message);
-        metrics::counter!("spoolhouse_batches_rejected_total").increment(1);
-        let why = Rejection {
-            message,
-            ..Rejection::default()
-        };
-        let sidecar = error_sidecar(&name.to_string());
-        self.spool
-            .write_sidecar(Room::Rejected, &sidecar, &serde_json::to_value(why)?)
-    }
-}
-
-fn name_of(number: u64, bytes: &[u8]) -> Name {
-    Name::Batch {
-        number,
-        digest: digest::of(bytes),
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::footer::{FORMAT, SegmentFooter, Source};
+use super::format::footer::{FORMAT, SegmentFooter, Source};
 
 /// How many topics' positions are remembered: enough to come back from a wrong
 /// cluster, or from a topic that was created anew.

@@ -244,6 +244,7 @@ fn amplifying() -> Vec<u8> {
     rooted(5, 4, words)
 }
 
+#[expect(clippy::expect_used, reason = "a Vec takes all bytes")]
 fn packed() -> Vec<u8> {
     let mut message = Builder::new_default();
     let mut log = message.init_root::<http_log_record::Builder<'_>>();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::slot::pace_file::{Achieved, is_full};
-use crate::spool::packing::BYTES_PER_ROW_FIRST;
+use crate::spool::outlet::BYTES_PER_ROW_FIRST;
 
 /// How full packing makes a batch of a backlog, as a share of the body limit:
 /// it stops between 97 and 100 percent.
@@ -86,19 +86,8 @@ pub fn forecast(
 mod tests {
     use super::*;
 
-    use crate::upload::slot::pacer::{PaceOptions, Pacer};
-
     const MIB: u64 = 1 << 20;
     const SLOT: Duration = Duration::from_millis(62_500);
-
-    fn pace() -> Pace {
-        let options = PaceOptions {
-            url: "http://proxy/".into(),
-            interval_ms: 60_000,
-            body_bytes_max: MIB,
-        };
-        Pacer::new(options, None).pace().clone()
-    }
 
     fn of(backlog: Backlog, full_batch: Option<Achieved>, bytes_max: u64) -> Forecast {
         forecast(
@@ -143,33 +132,5 @@ mod tests {
         });
         let rows = of(Backlog::default(), full, MIB / 2).rows_per_batch;
         assert!((21_500..22_500).contains(&rows), "{rows}");
-    }
-
-    #[test]
-    fn a_batch_far_from_full_says_nothing() {
-        let pace = pace();
-        let mut saved = Saved {
-            pace,
-            full_batch: None,
-        };
-        let mut note = |rows, bytes| {
-            saved.note(Achieved { rows, bytes }, MIB);
-            saved.full_batch.map(|batch| batch.rows)
-        };
-        assert_eq!(note(100, 5_000), None);
-        assert_eq!(note(45_000, MIB - 9_000), Some(45_000));
-        assert_eq!(note(200, 7_000), Some(45_000));
-    }
-
-    #[test]
-    fn the_pace_of_an_older_version_is_read_and_the_batch_survives() {
-        let pace = pace();
-        let older = serde_json::to_vec(&pace).unwrap();
-        let mut saved: Saved = serde_json::from_slice(&older).unwrap();
-        assert_eq!((&saved.pace, saved.full_batch), (&pace, None));
-        saved.full_batch = Some(Achieved { rows: 3, bytes: 4 });
-        let again = serde_json::to_vec(&saved).unwrap();
-        assert_eq!(serde_json::from_slice::<Saved>(&again).unwrap(), saved);
-        assert_eq!(serde_json::from_slice::<Pace>(&again).unwrap(), pace);
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! The real one is [`super::transport`]; a simulator puts a proxy and a server in its
 //! place that refuse, lose answers and forget as their seed says. What an answer
-//! means is decided by neither ([`super::answer`]).
+//! means is decided by neither ([`super::outcome`]).
 
+use std::error::Error;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -11,7 +13,6 @@ use url::Url;
 
 use super::outcome::{Answer, Outcome, classify};
 use super::request::Request;
-use super::transport::TransportError;
 
 /// What became of one post.
 #[derive(Clone, Debug)]
@@ -53,4 +54,20 @@ pub trait Proxy: Send + Sync + Sized {
     /// # Errors
     /// As for this one.
     fn for_url(&self, url: &Url) -> Result<Self, TransportError>;
+}
+
+/// A way to a server could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// For example without any root certificate.
+    #[error("can't set up the HTTP client")]
+    Client(#[source] Box<dyn Error + Send + Sync>),
+    /// The file with the certificates can't be used.
+    #[error("can't use the certificates in {file}: {problem}")]
+    Certificates {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        problem: String,
+    },
 }

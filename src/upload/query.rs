@@ -5,6 +5,11 @@
 //! nobody else is: this process owns the spool meanwhile. It speaks of one proxy:
 //! what is asked of another is not noted there.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "asks for a command, at a terminal: by the system's clocks"
+)]
+
 pub mod server_info;
 pub mod table_sizes;
 
@@ -12,10 +17,11 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::outcome::{Answer, Outcome, Reason};
+use super::proxy::TransportError;
 use super::send;
 use super::slot::pace_file::{self, Saved};
 use super::slot::pacer::Pacer;
-use super::transport::{Transport, TransportError};
+use super::transport::Transport;
 use crate::spool::disk::lock::OwnerLock;
 use crate::spool::layout::Layout;
 

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::settings::Settings;
-use crate::spool::schema::LOG_COLUMNS;
+use crate::spool::format::schema::LOG_COLUMNS;
 
 /// What a query string may carry unescaped: RFC 3986's unreserved characters.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC

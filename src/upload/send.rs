@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::outcome::disposition::{Fate, History};
+use super::outcome::disposition::{Disposition, History};
 use super::proxy::Proxy;
 use super::request::{self, Request, Target};
 use super::settings::Settings;
@@ -29,11 +29,11 @@ use super::slot::pacer::{PaceOptions, Pacer};
 use super::telemetry::View;
 use crate::blocking::{self, Blocking, Threads};
 use crate::spool::Outlet;
-use crate::spool::batch::recipe::Encoding;
-use crate::spool::effort::Effort;
+use crate::spool::format::encoding::Encoding;
+use crate::spool::outlet::cpu_budget::Effort;
 use crate::spool::outlet::{Batch, PackOptions};
 use crate::time::{Clock, SystemClock};
-use request_queue::Desk;
+use request_queue::RequestQueue;
 
 /// How long to wait before a failed disk operation is tried again.
 const DISK_RETRY: Duration = Duration::from_secs(1);
@@ -89,6 +89,10 @@ pub struct Host {
 }
 
 impl Default for Host {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the system's chance, for whoever hands in no other"
+    )]
     /// The system's.
     fn default() -> Self {
         Self {
@@ -133,7 +137,7 @@ pub async fn carry_out_requests<P: Proxy>(
     let mut sender = Sender::new(options, proxy, outlet, host);
     let mut post: Option<Post<P>> = None;
     sender.look().await;
-    while !stop.is_cancelled() && sender.desk.first().is_some() {
+    while !stop.is_cancelled() && sender.requests.first().is_some() {
         post = match post {
             Some(post) => sender.attempt(post, &stop).await,
             None => sender.find_requested(&stop).await,
@@ -141,6 +145,9 @@ pub async fn carry_out_requests<P: Proxy>(
         sender.look().await;
     }
 }
+
+/// What can be done about a row that fits into no request.
+const TOO_LARGE_ADVICE: &str = "raise client_max_body_size at the proxy and upload.max_body";
 
 /// A batch that is being sent.
 #[derive(Debug)]
@@ -153,12 +160,12 @@ struct Post<P> {
     /// The next attempt does not wait for the slot.
     is_early: bool,
     /// Another way than everything else takes.
-    lane: Option<Box<Lane<P>>>,
+    other_server: Option<Box<OtherServer<P>>>,
 }
 
 /// A server that a request names, with a pace of its own.
 #[derive(Debug)]
-struct Lane<P> {
+struct OtherServer<P> {
     target: Target,
     proxy: P,
     pacer: Pacer,
@@ -173,7 +180,7 @@ struct Sender<P> {
     pack_time: Duration,
     ready_time: Duration,
     full_batch: Option<Achieved>,
-    desk: Desk,
+    requests: RequestQueue,
 }
 
 impl<P: Proxy> Sender<P> {
@@ -183,21 +190,21 @@ impl<P: Proxy> Sender<P> {
             saved.map_or((None, None), |saved| (Some(saved.pace), saved.full_batch));
         Self {
             pacer: Pacer::new(options.pace.clone(), pace),
-            outlet: Arc::new(outlet),
+            outlet: Arc::new(outlet.advising(TOO_LARGE_ADVICE)),
             proxy,
             host,
             options,
             pack_time: Duration::ZERO,
             ready_time: Duration::ZERO,
             full_batch,
-            desk: Desk::default(),
+            requests: RequestQueue::default(),
         }
     }
 
     /// Finds what goes next, shortly before its slot opens.
     async fn find(&mut self, stop: &CancellationToken) -> Option<Post<P>> {
         self.look().await;
-        if self.desk.first().is_some() {
+        if self.requests.first().is_some() {
             return self.find_requested(stop).await;
         }
         let lead = self.pack_time * 2 + PACK_MARGIN;
@@ -245,7 +252,7 @@ impl<P: Proxy> Sender<P> {
             },
             request_id: None,
             is_early: false,
-            lane: None,
+            other_server: None,
             batch,
         }
     }
@@ -253,14 +260,14 @@ impl<P: Proxy> Sender<P> {
     /// Puts the batch where it belongs; gives the post back if it goes again.
     async fn act(
         &mut self,
-        fate: Fate,
+        fate: Disposition,
         mut post: Post<P>,
         stop: &CancellationToken,
     ) -> Option<Post<P>> {
         let mut batch = post.batch.clone();
         let done = match fate {
-            Fate::Again => return Some(post),
-            Fate::AgainRecalled => {
+            Disposition::Again => return Some(post),
+            Disposition::AgainRecalled => {
                 let recalled =
                     self.on_disk(move |outlet| outlet.recall(&mut batch).map(|()| batch));
                 match recalled.await {
@@ -268,19 +275,19 @@ impl<P: Proxy> Sender<P> {
                     Err(error) => Err(error),
                 }
             }
-            Fate::Remove => self.on_disk(move |outlet| outlet.stored(&batch)).await,
-            Fate::Split => {
+            Disposition::Remove => self.on_disk(move |outlet| outlet.stored(&batch)).await,
+            Disposition::Split => {
                 let bytes_max = self.pacer_of(&mut post).body_bytes_max();
                 self.on_disk(move |outlet| outlet.split(&batch, bytes_max))
                     .await
             }
-            Fate::Reject(reason) => {
+            Disposition::Reject(reason) => {
                 metrics::counter!("spoolhouse_batches_rejected_total").increment(1);
                 let why = report::rejection(&reason, &post, self.host.clock.wall());
                 self.on_disk(move |outlet| outlet.reject(&batch, &why))
                     .await
             }
-            Fate::Doubt(fault) => {
+            Disposition::Doubt(fault) => {
                 self.on_disk(move |outlet| outlet.doubt(&batch, &fault))
                     .await
             }
@@ -304,15 +311,15 @@ impl<P: Proxy> Sender<P> {
 
     /// The pace of the way that a post takes.
     fn pacer_of<'p>(&'p mut self, post: &'p mut Post<P>) -> &'p mut Pacer {
-        match &mut post.lane {
-            Some(lane) => &mut lane.pacer,
+        match &mut post.other_server {
+            Some(other_server) => &mut other_server.pacer,
             None => &mut self.pacer,
         }
     }
 
     /// Saves what was learned, of the way that everything takes.
     async fn save_pace(&mut self, post: &Post<P>) {
-        if post.lane.is_some() {
+        if post.other_server.is_some() {
             return;
         }
         let mut saved = Saved {

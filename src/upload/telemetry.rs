@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::latency::Latency;
-use crate::heartbeat::Pulse;
+use crate::heartbeat::Heartbeat;
 
 /// The outcome of a batch that ClickHouse has.
 pub(super) const STORED: &str = "stored";
@@ -54,7 +54,7 @@ pub struct Seen {
 #[derive(Clone, Debug, Default)]
 pub struct View {
     /// Beats at every turn of the loop.
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
     seen: Arc<Mutex<Seen>>,
 }
 

@@ -9,6 +9,11 @@
 //! is one attempt. Secrets are read from their file at each post, so that a
 //! corrected file heals without a restart, and are never logged.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the real network keeps real time"
+)]
+
 mod preconnect;
 
 use std::error::Error;
@@ -23,9 +28,9 @@ use url::Url;
 
 use super::outcome::connect_error;
 use super::outcome::{Answer, Outcome, Reason, Refusal};
-use super::proxy::{Posted, Proxy};
+use super::proxy::{Posted, Proxy, TransportError};
 use super::request::Request;
-use preconnect::Gate;
+use preconnect::Preconnect;
 
 /// Bytes of an answer's body that are kept; an insert's should be empty.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -74,20 +79,10 @@ impl Default for TransportOptions {
     }
 }
 
-/// The HTTP client could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    /// For example without any root certificate.
-    #[error("can't set up the HTTP client")]
-    Client(#[from] reqwest::Error),
-    /// The file with the certificates can't be used.
-    #[error("can't use the certificates in {file}: {problem}")]
-    Certificates {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        problem: String,
-    },
+impl From<reqwest::Error> for TransportError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Client(error.into())
+    }
 }
 
 /// The certificates of a PEM file; there is at least one.
@@ -113,7 +108,7 @@ pub fn certificates(file: &Path) -> Result<Vec<Certificate>, TransportError> {
 pub struct Transport {
     client: Client,
     options: TransportOptions,
-    gate: Gate,
+    gate: Preconnect,
 }
 
 impl Transport {
@@ -125,7 +120,7 @@ impl Transport {
     pub fn new(options: TransportOptions, tls: bool) -> Result<Self, TransportError> {
         // Fails when one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let gate = Gate::default();
+        let gate = Preconnect::default();
         let mut builder = Client::builder()
             .connector_layer(gate.clone())
             .user_agent(concat!("spoolhouse/", env!("CARGO_PKG_VERSION")))

@@ -5,6 +5,14 @@
 //! Prints one line of JSON per batch: its file in `kept/`, rows, bytes, how full
 //! it is, and the CPU time of the packing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a bench that can't go on fails, and it measures by the system's clocks"
+)]
+
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,11 +25,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use spoolhouse::ingest::window::Window;
-use spoolhouse::spool::batch::recipe::Encoding;
-use spoolhouse::spool::effort::Effort;
-use spoolhouse::spool::footer::Source;
+use spoolhouse::spool::format::encoding::Encoding;
+use spoolhouse::spool::format::footer::Source;
+use spoolhouse::spool::format::{read, schema};
+use spoolhouse::spool::outlet::cpu_budget::Effort;
 use spoolhouse::spool::outlet::{Batch, PackOptions};
-use spoolhouse::spool::{Intake, Outlet, Spool, read, schema};
+use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::traffic::{Profile, Traffic};
 
 /// Seconds between two seals.

@@ -5,6 +5,15 @@
 //! start of the process to the last of them. Nothing is tuned: librdkafka's
 //! defaults, one thread, no group.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    unsafe_code,
+    reason = "a bench that can't go on fails, and it measures by the system's clocks"
+)]
+
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;

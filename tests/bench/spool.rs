@@ -5,6 +5,14 @@
 //! reads the end of every file in a bare loop, `spool look DIR` opens it and
 //! times what upload and metrics do all the time. Each prints one JSON object.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a bench that can't go on fails, and it measures by the system's clocks"
+)]
+
 #[path = "../support/many_files.rs"]
 mod many_files;
 

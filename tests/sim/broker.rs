@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use spoolhouse::ingest::assignment::resume::Signature;
+use spoolhouse::ingest::commit::Signature;
 
 use crate::scheduler::{self, draw};
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use spoolhouse::spool::schema::LOG_COLUMNS;
+use spoolhouse::spool::format::schema::LOG_COLUMNS;
 use spoolhouse::upload::outcome::{Answer, error_codes};
 use url::Url;
 

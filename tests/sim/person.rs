@@ -10,7 +10,7 @@ use spoolhouse::ingest::assignment::positions::{self, Target};
 use spoolhouse::ingest::decode::redecode::redecode;
 use spoolhouse::spool::inbox::{self, Request};
 use spoolhouse::spool::layout::Layout;
-use spoolhouse::spool::{Intake, Outlet, replay};
+use spoolhouse::spool::{Intake, Outlet, undecodable_replay};
 use spoolhouse::time::{Clock, epoch_ms};
 use spoolhouse::upload::proxy::Proxy;
 use spoolhouse::upload::send;
@@ -169,11 +169,11 @@ impl<P: Proxy + Clone + 'static> Machine<P> {
     /// `spoolhouse replay-undecodable`.
     fn replay(&self, process: Process) -> Result<(), String> {
         let spool = self.open(process)?;
-        let sources =
-            replay::sources(&self.disk, &Layout::new(SPOOL)).map_err(|e| e.to_string())?;
+        let sources = undecodable_replay::sources(&self.disk, &Layout::new(SPOOL))
+            .map_err(|e| e.to_string())?;
         for source in &sources {
             let mut counts = Default::default();
-            replay::replay(&spool, source, |messages| redecode(messages, &mut counts))
+            undecodable_replay::replay(&spool, source, |messages| redecode(messages, &mut counts))
                 .map_err(|error| format!("can't replay {}: {error}", source.name()))?;
         }
         Ok(())

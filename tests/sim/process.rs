@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use spoolhouse::ingest::backpressure::Headroom;
 use spoolhouse::ingest::{run, telemetry, window};
-use spoolhouse::spool::batch::recipe::Encoding;
-use spoolhouse::spool::effort::Effort;
+use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::layout::Layout;
-use spoolhouse::spool::undecodable::limits::Limits;
+use spoolhouse::spool::outlet::cpu_budget::Effort;
+use spoolhouse::spool::undecodable_retention::Limits;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::time::Clock;
 use spoolhouse::upload::proxy::Proxy;

@@ -7,13 +7,14 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use spoolhouse::ingest::decode::record::decode;
-use spoolhouse::ingest::window::row_builder::Columns;
-use spoolhouse::spool::batch::recipe::{Encoding, Recipe, Strength};
-use spoolhouse::spool::footer::{BatchFooter, Cover, OffsetRange, Source};
+use spoolhouse::ingest::decode::row_builder::Columns;
+use spoolhouse::spool::format::batch::recipe::{Recipe, Strength};
+use spoolhouse::spool::format::encoding::Encoding;
+use spoolhouse::spool::format::footer::{BatchFooter, Cover, OffsetRange, Source};
+use spoolhouse::spool::format::segment::OpenSegment;
+use spoolhouse::spool::format::{batch, digest};
 use spoolhouse::spool::layout::{Layout, Name, Room};
-use spoolhouse::spool::segment::OpenSegment;
 use spoolhouse::spool::state::State;
-use spoolhouse::spool::{batch, digest};
 use spoolhouse::traffic::{Profile, Traffic};
 use uuid::Uuid;
 

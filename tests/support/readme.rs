@@ -1,5 +1,5 @@
 //! The README's commands: what its blocks for a shell say.
-#![allow(dead_code)] // every test uses its own part of it
+#![allow(dead_code)] // every program uses its own part of it
 
 use std::fs;
 use std::path::Path;

@@ -7,8 +7,8 @@ use super::super::{ConfigFile, Misuse, wiring};
 use crate::commands::terminal::progress_bar;
 use crate::config;
 use crate::estimate::inputs::Live;
-use crate::spool::glance;
 use crate::spool::layout::Layout;
+use crate::spool::read_only::snapshot;
 use crate::upload::outcome::{Outcome, Refusal};
 use crate::upload::query;
 use crate::upload::query::table_sizes;
@@ -37,7 +37,7 @@ pub(super) fn ask(url: &str, direct: bool, config: &ConfigFile) -> Result<Live> 
         at_slot: !direct,
         elsewhere,
     };
-    let owner = glance::owner(&layout).unwrap_or_default();
+    let owner = snapshot::owner(&layout).unwrap_or_default();
     let mut countdown = progress_bar::countdown();
     match query::ask(
         &options,

@@ -10,9 +10,11 @@ use bytesize::ByteSize;
 use humantime::format_rfc3339_seconds;
 use serde_json::Value;
 
-use crate::spool::fault::Fault;
-use crate::spool::footer::{BatchFooter, Footer, OffsetRange, SegmentFooter, UndecodableFooter};
-use crate::spool::inspect::{Column, Inspection, Sidecar};
+use crate::spool::format::error::Fault;
+use crate::spool::format::footer::{
+    BatchFooter, Footer, OffsetRange, SegmentFooter, UndecodableFooter,
+};
+use crate::spool::read_only::inspect::{Column, Inspection, Sidecar};
 use crate::text::{plural, printable};
 
 /// Ranges of offsets that are shown per partition.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Answer;
 use crate::ingest::assignment::positions::{Reset, Standing};
-use crate::ingest::assignment::resume::Committed;
+use crate::ingest::commit::Committed;
 use crate::text::plural;
 
 /// One partition, as `--json` prints it.

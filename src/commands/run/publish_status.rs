@@ -1,25 +1,26 @@
-//! Looks at the rooms once a second and puts what it sees up on the board, for
+//! Looks at spool and loops once a second and puts what it sees up on the board, for
 //! the page, the health checks and the service manager. Reads only: a look that
 //! fails or takes long holds nobody up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use sd_notify::NotifyState;
-use serde_json::{Map, Value, json};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::status::Status;
+use crate::commands::status;
 use crate::config::Config;
 use crate::ingest::telemetry::{self, Progress};
 use crate::observe::board::Board;
 use crate::observe::history::Sample;
-use crate::spool::census::{self, Census};
-use crate::spool::glance::Sight;
+use crate::observe::status::{Attempt, Document, Latency, Live, Spool};
 use crate::spool::layout::{Layout, Room};
-use crate::upload::telemetry::{Seen, View as UploadView};
+use crate::spool::read_only::directory_stats::{self, Census};
+use crate::spool::read_only::snapshot::Sight;
+use crate::time::epoch_ms;
+use crate::upload::telemetry::{Attempt as Request, Seen, View as UploadView};
 
 /// How often the board is made anew.
 const EVERY: Duration = Duration::from_secs(1);
@@ -80,13 +81,14 @@ pub(super) async fn run(watched: Watched, stop: CancellationToken) {
             latency_s: latency_since(&sending, sampled_ms),
         };
         let held = held(&reading, files.trouble.as_deref());
-        let mut status = files.status.clone();
         let started_ms = epoch_ms(watched.started);
-        status.insert(
-            "live".to_owned(),
-            live(&reading, &sending, read_per_s, started_ms, now),
-        );
-        status.insert("attempts".to_owned(), json!(sending.attempts));
+        let status = Document {
+            spool: files.status.clone(),
+            next_slot_ms: files.next_slot_ms,
+            live: Some(live(&reading, &sending, read_per_s, started_ms, now)),
+            attempts: Some(sending.attempts.iter().map(attempt).collect()),
+            ..Document::default()
+        };
         if watched.board.put_up(held, status, sample, now) {
             sampled_ms = epoch_ms(now);
         }
@@ -113,20 +115,51 @@ fn live(
     read_per_s: f64,
     started_ms: u64,
     now: SystemTime,
-) -> Value {
-    json!({
-        "at_ms": epoch_ms(now),
-        "started_ms": started_ms,
-        "version": env!("CARGO_PKG_VERSION"),
-        "partitions": reading.partitions,
-        "paused": reading.is_paused,
-        "lag": reading.lag.map(|lag| lag.sum),
-        "lag_max": reading.lag.map(|lag| lag.worst),
-        "unsealed_s": reading.unsealed.as_secs_f64(),
-        "retention_s": reading.retention.map(|time| time.as_secs_f64()),
-        "read_per_s": read_per_s,
-        "since_success": sending.since_success,
-    })
+) -> Live {
+    Live {
+        at_ms: epoch_ms(now),
+        started_ms,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        partitions: reading.partitions as u64,
+        paused: reading.is_paused,
+        lag: reading.lag.map(|lag| lag.sum),
+        lag_max: reading.lag.map(|lag| lag.worst),
+        unsealed_s: reading.unsealed.as_secs_f64(),
+        retention_s: reading.retention.map(|time| time.as_secs_f64()),
+        read_per_s,
+        since_success: sending.since_success,
+    }
+}
+
+fn attempt(seen: &Request) -> Attempt {
+    let Request {
+        at_ms,
+        outcome,
+        batch,
+        attempt,
+        rows,
+        bytes,
+        fill,
+        took_s,
+        message,
+        latency,
+    } = seen;
+    Attempt {
+        at_ms: *at_ms,
+        outcome: (*outcome).to_owned(),
+        batch: batch.clone(),
+        attempt: *attempt,
+        rows: *rows,
+        bytes: *bytes,
+        fill: *fill,
+        took_s: *took_s,
+        message: message.clone(),
+        latency: latency.map(|latency| Latency {
+            least_s: latency.least_s,
+            median_s: latency.median_s,
+            most_s: latency.most_s,
+        }),
+    }
 }
 
 /// Latency of the last batch that was stored after this moment.
@@ -142,7 +175,8 @@ fn latency_since(sending: &Seen, ms: u64) -> Option<(f64, f64)> {
 struct Files {
     census: Census,
     layout: Layout,
-    status: Map<String, Value>,
+    status: Option<Spool>,
+    next_slot_ms: Option<u64>,
     bytes: u64,
     waiting_rows: u64,
     trouble: Option<String>,
@@ -155,7 +189,8 @@ impl Files {
         Self {
             census: Census::new(layout.clone()),
             layout,
-            status: Map::new(),
+            status: None,
+            next_slot_ms: None,
             bytes: 0,
             waiting_rows: 0,
             trouble: None,
@@ -181,24 +216,21 @@ impl Files {
 
     fn look(&mut self, config: &Config) -> io::Result<()> {
         let sights = self.census.look()?;
-        census::show(&sights, SystemTime::now());
+        directory_stats::show(&sights, SystemTime::now());
         self.waiting_rows = waiting_rows(&sights);
         let owner = Some(std::process::id());
         // A trial batch would cost a second or two of one core each time.
-        let status = Status::of(config, &self.layout, &sights, owner, |_| None)?;
+        let status = status::of_files(config, &self.layout, &sights, owner, |_| None)?;
         self.bytes = status.bytes;
-        let next_slot_ms = epoch_ms(SystemTime::now() + status.slot.wait);
-        if let Value::Object(status) = serde_json::to_value(&status)? {
-            self.status = status;
-        }
-        self.status
-            .insert("next_slot_ms".to_owned(), next_slot_ms.into());
+        let wait = Duration::try_from_secs_f64(status.slot.wait_s).unwrap_or_default();
+        self.next_slot_ms = Some(epoch_ms(SystemTime::now() + wait));
+        self.status = Some(status);
         Ok(())
     }
 }
 
 fn waiting_rows(sights: &BTreeMap<Room, Sight>) -> u64 {
-    let rooms = census::UNSENT.iter();
+    let rooms = directory_stats::UNSENT.iter();
     rooms
         .filter_map(|room| sights.get(room))
         .map(|sight| sight.rows)
@@ -227,11 +259,6 @@ impl Rate {
             false => 0.0,
         }
     }
-}
-
-fn epoch_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

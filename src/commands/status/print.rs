@@ -7,11 +7,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::builder::styling::{AnsiColor, Style};
 use humantime::{format_duration, format_rfc3339_seconds};
 
-use super::running::{Error, Running, Said};
-use super::{Report, Shown, Status};
+use super::Report;
+use crate::observe::running::{Error, Running, Said};
+use crate::observe::status::{Basis, Directory, Spool};
 use crate::spool::layout::Room;
 use crate::text::{plural, printable};
-use crate::upload::drain_estimate::Basis;
 
 /// Files that need a person are named up to so many.
 const NAMED_MAX: usize = 10;
@@ -47,7 +47,7 @@ pub(super) fn report(out: &mut impl Write, report: &Report) -> io::Result<()> {
     concerns(out, &report.status)
 }
 
-fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
+fn status(out: &mut impl Write, status: &Spool) -> io::Result<()> {
     let owner = status.owner.map_or(
         "no process owns it (the kernel lists no lock)".to_owned(),
         |pid| format!("owned by process {pid}"),
@@ -73,8 +73,8 @@ fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     writeln!(
         out,
         "next slot in {}, then one every {:.1} s",
-        seconds(slot.wait.as_secs_f64()),
-        slot.interval.as_secs_f64(),
+        seconds(slot.wait_s),
+        slot.interval_s,
     )?;
     if let Some(refusal) = &status.refusal {
         let refusal = printable(refusal);
@@ -106,7 +106,7 @@ fn status(out: &mut impl Write, status: &Status) -> io::Result<()> {
 }
 
 /// What lies where.
-fn rooms(out: &mut impl Write, status: &Status) -> io::Result<()> {
+fn rooms(out: &mut impl Write, status: &Spool) -> io::Result<()> {
     writeln!(
         out,
         "{HEADING}{:<12} {:>8} {:>12} {:>12}  oldest{HEADING:#}",
@@ -119,7 +119,7 @@ fn rooms(out: &mut impl Write, status: &Status) -> io::Result<()> {
         if shown.files == 0 && !ALWAYS.contains(&room) {
             continue;
         }
-        let Shown {
+        let Directory {
             files,
             bytes,
             rows,
@@ -226,7 +226,7 @@ fn errors(out: &mut impl Write, errors: &[Error]) -> io::Result<()> {
 }
 
 /// Files that wait for a person.
-fn concerns(out: &mut impl Write, status: &Status) -> io::Result<()> {
+fn concerns(out: &mut impl Write, status: &Spool) -> io::Result<()> {
     let concerns: u64 = [Room::Rejected, Room::Doubtful]
         .iter()
         .filter_map(|room| status.rooms.get(room.name()))

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{Report, print, rehearse};
+use super::{Report, print, report};
 use crate::commands::terminal::screen::{Screen, Wish};
 use crate::config::Config;
-use crate::spool::census::Census;
 use crate::spool::layout::Layout;
+use crate::spool::read_only::directory_stats::Census;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const LOOK_SHARE: u32 = 10;
 
 /// A trial batch takes a second or two, so one is good for a while.
-const REHEARSE_EVERY: Duration = Duration::from_secs(60);
+const TRIAL_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) fn run(config: &Config, layout: &Layout, json: bool) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -36,19 +36,19 @@ pub(super) fn run(config: &Config, layout: &Layout, json: bool) -> Result<()> {
         Screen::open()?
     };
     let mut census = Census::new(layout.clone());
-    let mut rehearsed = None;
-    let mut rehearsed_at: Option<Instant> = None;
+    let mut tried = None;
+    let mut tried_at: Option<Instant> = None;
     loop {
         let begun = Instant::now();
         let sights = census
             .look()
             .with_context(|| format!("can't read the spool {}", layout.root().display()))?;
         let report = Report::of(config, layout, &sights, |bytes_max| {
-            if rehearsed_at.is_none_or(|at| at.elapsed() > REHEARSE_EVERY) {
-                rehearsed = rehearse(config, layout, bytes_max);
-                rehearsed_at = Some(Instant::now());
+            if tried_at.is_none_or(|at| at.elapsed() > TRIAL_EVERY) {
+                tried = report::trial(config, layout, bytes_max);
+                tried_at = Some(Instant::now());
             }
-            rehearsed
+            tried
         })?;
         screen.show(&page(&report, json)?)?;
         let wait = EVERY.max(begun.elapsed() * LOOK_SHARE);

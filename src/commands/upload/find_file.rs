@@ -12,18 +12,17 @@ use url::Url;
 use crate::commands::{Misuse, wiring};
 use crate::config::Loaded;
 use crate::spool::disk::{Disk, LocalDisk};
-use crate::spool::footer::{self, BatchFooter, Footer};
+use crate::spool::format::footer::{BatchFooter, Footer};
+use crate::spool::format::metadata;
+use crate::spool::format::{digest, read};
 use crate::spool::layout::{Layout, Name, Room};
-use crate::spool::outlet::by_hand::{self, Wanted};
-use crate::spool::{digest, read};
+use crate::spool::outlet;
+use crate::spool::outlet::Wanted;
 use crate::text::plural;
 use crate::upload::request;
 
 /// Rooms in which a batch may lie.
 const OF_BATCHES: [Room; 4] = [Room::Sending, Room::Batches, Room::Rejected, Room::Doubtful];
-
-/// How many bytes at the end of a file are read in search of its footer.
-const FOOTER_GUESS: u64 = 8 * 1024;
 
 /// A file to be sent.
 #[derive(Debug)]
@@ -90,7 +89,7 @@ pub(super) fn find(
     }
     let bytes = Bytes::from(std::fs::read(&path).map_err(|error| misuse(file, error))?);
     let settings = wiring::upload_options(&loaded.config).settings;
-    let footer = by_hand::foreign(&bytes, &settings).map_err(|fault| misuse(file, fault))?;
+    let footer = outlet::foreign(&bytes, &settings).map_err(|fault| misuse(file, fault))?;
     if let Some(ours) = twin(layout, &digest::of(&bytes)) {
         let problem = format!("the spool holds this very batch: name {ours} instead");
         return Err(misuse(file, problem));
@@ -116,11 +115,11 @@ fn misuse(file: &Path, problem: impl std::fmt::Display) -> anyhow::Error {
 /// A batch of the spool with this digest.
 fn twin(layout: &Layout, digest: &str) -> Option<String> {
     OF_BATCHES.into_iter().find_map(|room| {
-        let entries = LocalDisk.list(&layout.room(room)).ok()?;
-        let twin = entries.into_iter().find(|entry| {
-            matches!(Name::parse(&entry.name), Some(Name::Batch { digest: ours, .. }) if ours == digest)
-        })?;
-        Some(format!("{}/{}", room.name(), twin.name))
+        let files = layout.files(&LocalDisk, room).ok()?.into_iter();
+        let mut names = files.map(|(name, _)| name);
+        let twin = names
+            .find(|name| matches!(name, Name::Batch { digest: ours, .. } if ours == digest))?;
+        Some(format!("{}/{twin}", room.name()))
     })
 }
 
@@ -214,7 +213,7 @@ fn look(layout: &Layout, place: &str) -> Result<(Footer, u64)> {
     let told = || format!("can't read {place}");
     let name = place.split_once('/').map_or(place, |(_, name)| name);
     let bytes = LocalDisk.read(&path).with_context(told)?;
-    let metadata = footer::read_end(&LocalDisk, &path, FOOTER_GUESS)
+    let metadata = metadata::read_end(&LocalDisk, &path)
         .with_context(told)?
         .map_err(|fault| Misuse(format!("{place}: {fault}")))?;
     let footer = Footer::from_metadata(&metadata);

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use crate::commands::terminal::progress_bar;
 use crate::spool::disk::LocalDisk;
-use crate::spool::glance;
 use crate::spool::inbox::{self, Answer};
 use crate::spool::layout::Layout;
+use crate::spool::read_only::snapshot;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -108,7 +108,7 @@ impl<'w> Waiter<'w> {
             return Ok(false);
         }
         self.owner_looked = Instant::now();
-        if glance::owner(self.layout)?.is_some() {
+        if snapshot::owner(self.layout)?.is_some() {
             self.owner_seen = self.owner_looked;
         }
         Ok(self.owner_seen.elapsed() > OWNER_AWAY_MAX)

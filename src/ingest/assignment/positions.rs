@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::resume::{self, Committed, Log, Signature};
+use super::resume;
 use crate::ingest::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError};
+use crate::ingest::commit::{Committed, Log, Signature};
 use crate::spool::Intake;
-use crate::spool::footer::{OffsetRange, Source};
+use crate::spool::format::footer::{OffsetRange, Source};
 use crate::spool::intake::Gap;
 use crate::time::Clock;
 
@@ -240,13 +241,13 @@ pub fn reset<E: From<io::Error>>(
 /// Why a commit was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The client's.
+    /// An error of the Kafka client.
     #[error(transparent)]
     Fatal(#[from] FatalError),
-    /// The client's.
+    /// An error of the Kafka client.
     #[error(transparent)]
     Kafka(#[from] BrokerError),
-    /// The disk's.
+    /// An I/O error from the spool's disk.
     #[error(transparent)]
     Disk(#[from] io::Error),
     /// The broker said no.

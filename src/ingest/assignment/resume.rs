@@ -6,81 +6,11 @@
 //! before the commit was tried; only somebody else's newer commit outranks it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use uuid::Uuid;
 
-use crate::spool::footer::{OffsetRange, SegmentFooter, Source};
-
-/// First word of the metadata of our commits; the digit is its version.
-const METADATA_TAG: &str = "spoolhouse/1";
-
-/// Whose commit it is: written into the commit's metadata, read back at the
-/// next assignment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signature {
-    /// The spool that committed.
-    pub spool: Uuid,
-    /// The segment whose seal led to the commit.
-    pub segment: u64,
-    /// The id of the topic that the offset belongs to: a commit can outlive its
-    /// topic, and then stands beside a new one of the same name.
-    pub topic_id: String,
-}
-
-impl fmt::Display for Signature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{METADATA_TAG} {} {} {}",
-            self.spool, self.segment, self.topic_id
-        )
-    }
-}
-
-impl Signature {
-    /// Parses a commit's metadata; `None` if somebody else wrote it.
-    pub fn parse(metadata: &str) -> Option<Self> {
-        let mut words = metadata.split(' ');
-        if words.next() != Some(METADATA_TAG) {
-            return None;
-        }
-        let signature = Self {
-            spool: words.next()?.parse().ok()?,
-            segment: words.next()?.parse().ok()?,
-            topic_id: words.next()?.to_owned(),
-        };
-        words.next().is_none().then_some(signature)
-    }
-}
-
-/// A committed offset as Kafka has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The next offset to read, says the group.
-    pub offset: i64,
-    /// Who committed it, if it was a spool.
-    pub signature: Option<Signature>,
-}
-
-impl Committed {
-    /// Whether the commit was made for another topic than `source`. One without
-    /// a signature is taken at its word.
-    pub fn is_of_other_topic(&self, source: &Source) -> bool {
-        self.signature
-            .as_ref()
-            .is_some_and(|by| by.topic_id != source.topic_id)
-    }
-}
-
-/// The offsets that a partition's log holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// First offset that is still there.
-    pub start: i64,
-    /// The offset that the next message gets.
-    pub end: i64,
-}
+use crate::ingest::commit::{Committed, Log};
+use crate::spool::format::footer::{OffsetRange, SegmentFooter, Source};
 
 /// Where to read a partition from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +120,7 @@ fn gravity(verdict: Verdict) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::commit::Signature;
 
     const LOG: Log = Log {
         start: 100,
@@ -251,28 +182,6 @@ mod tests {
     fn a_position_behind_the_end_of_the_log_is_told() {
         let start = start(Some(1_500), None, us(), LOG);
         assert_eq!((start.offset, start.beyond_end), (1_000, Some(1_500)));
-    }
-
-    #[test]
-    fn a_signature_reads_back_and_nothing_else_does() {
-        let signature = Signature {
-            spool: us(),
-            segment: 42,
-            topic_id: "MkTRXjqWTxi9Ynq5bR7y-w".into(),
-        };
-        assert_eq!(
-            Signature::parse(&signature.to_string()),
-            Some(signature.clone())
-        );
-        for other in [
-            "",
-            "spoolhouse/1",
-            "spoolhouse/2 x 1",
-            "NONE",
-            &format!("{signature} 9"),
-        ] {
-            assert_eq!(Signature::parse(other), None, "{other:?}");
-        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::ingest::broker::BrokerError;
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 
 /// How often the id is asked for, and how often after no answer.
 const EVERY: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Length of the longest masked address, `::ffff:255.255.255.X`, in bytes.
 pub const MASKED_LEN_MAX: usize = 20;
 
-/// What an address that is none becomes, and what stands for the masked part of one.
+/// Placeholder for masked octets, and for what is no address.
 const MASK: u8 = b'X';
 
 /// The first 16 bits of a 6to4 address.

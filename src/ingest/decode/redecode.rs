@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::record::{Undecodable, decode};
-use crate::ingest::window::row_builder::Columns;
-use crate::spool::fault::Fault;
-use crate::spool::replay::Decoded;
-use crate::spool::undecodable::Kept;
+use crate::ingest::decode::row_builder::Columns;
+use crate::spool::format::error::Fault;
+use crate::spool::format::undecodable::Kept;
+use crate::spool::undecodable_replay::Decoded;
 
 /// Rows are handed on in runs of this many …
 const RUN_ROWS: usize = 8_192;

@@ -22,7 +22,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::queue_handle::Handle;
-use super::wakeup::Bell;
+use super::wakeup::Wakeup;
 use crate::ingest::broker;
 
 /// Messages that are taken out at once.
@@ -80,7 +80,7 @@ impl Drop for Message {
 /// Where the messages of all our partitions arrive.
 #[derive(Debug)]
 pub(super) struct Queue {
-    bell: Bell,
+    wakeup: Wakeup,
     own: Rc<Handle>,
     partitions: RefCell<Vec<Handle>>,
 }
@@ -99,7 +99,7 @@ impl Queue {
         };
         let own = Rc::new(Handle(own));
         Ok(Self {
-            bell: Bell::new([own.clone(), Rc::new(Handle(consumers))])?,
+            wakeup: Wakeup::new([own.clone(), Rc::new(Handle(consumers))])?,
             own,
             partitions: RefCell::default(),
         })
@@ -145,7 +145,7 @@ impl Queue {
         if !batch.is_empty() || timeout.is_zero() {
             return batch;
         }
-        self.bell.wait(timeout);
+        self.wakeup.wait(timeout);
         self.batch()
     }
 

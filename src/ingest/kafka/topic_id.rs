@@ -12,7 +12,7 @@ use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
-use crate::spool::footer::Source;
+use crate::spool::format::footer::Source;
 
 /// Asks for cluster id and topic id.
 ///

@@ -16,14 +16,14 @@ use super::queue_handle::Handle;
 
 /// Rung by librdkafka whenever an empty queue gets something.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(super) struct Wakeup {
     hears: UnixStream,
     // The end that librdkafka writes to; open as long as it may.
     _rings: UnixStream,
     queues: [Rc<Handle>; 2],
 }
 
-impl Bell {
+impl Wakeup {
     /// A bell for these queues; each can have one only.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Bell {
     }
 }
 
-impl Drop for Bell {
+impl Drop for Wakeup {
     fn drop(&mut self) {
         for queue in &self.queues {
             // SAFETY: the queue is alive; from here on nothing is written to the socket.

@@ -30,7 +30,7 @@ impl<B: Broker> Ingest<'_, B> {
             self.broker.resume(&partitions)
         };
         match done {
-            Err(error) => self.complain("pausing", &error),
+            Err(error) => self.log_retry("pausing", &error),
             Ok(()) => {
                 self.paused = pause;
                 if pause {
@@ -51,7 +51,7 @@ impl<B: Broker> Ingest<'_, B> {
     /// What the file system has left; a great deal if it does not say.
     pub(super) fn free_bytes(&mut self) -> u64 {
         self.intake.free_bytes().unwrap_or_else(|error| {
-            self.complain("asking for free space", &error);
+            self.log_retry("asking for free space", &error);
             u64::MAX
         })
     }

@@ -25,7 +25,7 @@ impl<B: Broker> Ingest<'_, B> {
                 "the last segment can't be written; Kafka will hand its messages out again"
             );
             if let Err(error) = self.sealer.give_up() {
-                self.complain("giving up a segment", &error);
+                self.log_retry("giving up a segment", &error);
             }
         }
         while self.commits.any_waiting() && self.clock.now() < deadline {
@@ -38,10 +38,10 @@ impl<B: Broker> Ingest<'_, B> {
                         self.released.extend(released);
                     }
                     Event::CommitFailed(error) => {
-                        self.complain("last commit", &error);
+                        self.log_retry("last commit", &error);
                         self.commits = Commits::default();
                     }
-                    Event::Assigned(partitions) => self.to_take_up = Some(partitions),
+                    Event::Assigned(partitions) => self.to_assign = Some(partitions),
                     Event::Revoked => {}
                 }
             }

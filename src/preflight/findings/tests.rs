@@ -6,8 +6,8 @@ use std::path::Path;
 use super::*;
 use crate::config;
 use crate::ingest::assignment::positions::Standing;
-use crate::ingest::assignment::resume::{Committed, Log, Signature};
-use crate::spool::footer::Source;
+use crate::ingest::commit::{Committed, Log, Signature};
+use crate::spool::format::footer::Source;
 
 /// Free space below which nothing is read.
 const FLOOR: u64 = 100 * bytesize::MIB;
@@ -28,7 +28,7 @@ fn place() -> Probed {
     }
 }
 
-fn topic_with(settings: &[(&str, &str)]) -> Survey {
+fn topic_with(settings: &[(&str, &str)]) -> TopicReport {
     let settings = settings
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_string()));
@@ -38,7 +38,7 @@ fn topic_with(settings: &[(&str, &str)]) -> Survey {
         committed: None,
         log,
     };
-    Survey {
+    TopicReport {
         source: Source {
             cluster: "c".into(),
             topic: "http_log".into(),
@@ -91,7 +91,7 @@ fn a_place_that_takes_nothing_names_the_key_and_where_it_was_set() {
         (ErrorKind::StorageFull, "free space"),
         (ErrorKind::PermissionDenied, "give the directory"),
     ] {
-        let trouble = probe::Trouble {
+        let trouble = disk_check::Trouble {
             kind,
             text: "no".into(),
         };
@@ -223,15 +223,15 @@ fn a_topic_that_is_away_compacted_or_read_too_late_is_a_problem() {
     let us = Uuid::nil();
     for (trouble, cure) in [
         (
-            Trouble::NoTopic,
+            ReportError::NoTopic,
             "correct kafka.topic (x.toml:2), or create it",
         ),
         (
-            Trouble::Broker("timed out".into()),
+            ReportError::Broker("timed out".into()),
             "kafka.brokers (default)",
         ),
         (
-            Trouble::Client("no such property".into()),
+            ReportError::Client("no such property".into()),
             "[kafka.librdkafka]",
         ),
     ] {

@@ -24,7 +24,7 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// The disk's trouble, if that is what it is.
+    /// An I/O error from the spool's disk trouble, if that is what it is.
     pub fn io(&self) -> Option<&io::Error> {
         match self {
             Self::Owned(_) => None,

@@ -7,10 +7,25 @@
 
 use super::error_codes;
 use super::{Outcome, Reason, Refusal};
-use crate::spool::batch::recipe::Encoding;
-use crate::spool::fault::Fault;
-use crate::spool::footer::BatchFooter;
+use crate::spool::format::encoding::Encoding;
+use crate::spool::format::footer::BatchFooter;
+use crate::spool::quarantine;
 use crate::upload::settings::Settings;
+
+/// Why a batch that may be stored can't go again, and what to do, in words for an
+/// operator: the proxy's body limit fell below it,
+const TOO_LARGE: &str = ", so it can't be split, and the proxy's body limit no longer admits it: \
+    raise client_max_body_size, or look in ClickHouse whether its rows are there";
+/// the server can't read it,
+const UNREADABLE: &str = ", so it can't be packed anew under upload.encoding as it is configured \
+    now, and the server can't read it as it is: look in ClickHouse whether its rows are there";
+/// or the server no longer knows a setting that it was posted with.
+const UNKNOWN_SETTING: &str = " under settings that the server does not know now: upload.url may \
+    lead to another server than then; look in ClickHouse whether its rows are there";
+
+fn may_be_stored(why: &str) -> quarantine::Doubt {
+    quarantine::Doubt::MayBeStored(why.to_owned())
+}
 
 /// What happened to a batch so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +51,7 @@ pub struct Configured<'a> {
 
 /// What is to be done with a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// The same bytes under the same token at the next slot.
     Again,
     /// Every attempt was refused: it waits in `batches/`, and a start that is
@@ -49,27 +64,37 @@ pub enum Fate {
     /// Refused for its data, often enough.
     Reject(Reason),
     /// No rule can decide.
-    Doubt(Fault),
+    Doubt(quarantine::Doubt),
 }
 
 impl History {
     /// Notes an attempt's outcome and says what follows from it.
-    pub fn judge(&mut self, outcome: &Outcome, batch: &BatchFooter, now: Configured<'_>) -> Fate {
+    pub fn judge(
+        &mut self,
+        outcome: &Outcome,
+        batch: &BatchFooter,
+        now: Configured<'_>,
+    ) -> Disposition {
         self.attempts = self.attempts.saturating_add(1);
         match outcome {
-            Outcome::Stored => Fate::Remove,
-            Outcome::Throttled { .. } | Outcome::NotSent(_) => Fate::Again,
+            Outcome::Stored => Disposition::Remove,
+            Outcome::Throttled { .. } | Outcome::NotSent(_) => Disposition::Again,
             Outcome::Unknown(reason) => {
                 self.may_be_stored |= reason.may_be_stored;
-                Fate::Again
+                Disposition::Again
             }
-            Outcome::TooLarge if self.may_be_stored => Fate::Doubt(Fault::TooLargeAfterUnknown),
-            Outcome::TooLarge => Fate::Split,
+            Outcome::TooLarge if self.may_be_stored => Disposition::Doubt(may_be_stored(TOO_LARGE)),
+            Outcome::TooLarge => Disposition::Split,
             Outcome::Refused(refusal) => self.refused(refusal, batch, now),
         }
     }
 
-    fn refused(&mut self, refusal: &Refusal, batch: &BatchFooter, now: Configured<'_>) -> Fate {
+    fn refused(
+        &mut self,
+        refusal: &Refusal,
+        batch: &BatchFooter,
+        now: Configured<'_>,
+    ) -> Disposition {
         let was_unknown = self.may_be_stored;
         let (Refusal::Operator(reason) | Refusal::Format(reason) | Refusal::Data(reason)) = refusal;
         self.may_be_stored |= reason.may_be_stored;
@@ -80,28 +105,28 @@ impl History {
                     && reason.code == Some(error_codes::UNKNOWN_SETTING)
                     && batch.settings != *now.settings =>
             {
-                Fate::Doubt(Fault::SettingAfterUnknown)
+                Disposition::Doubt(may_be_stored(UNKNOWN_SETTING))
             }
             Refusal::Format(_) if was_unknown && batch.encoding != now.encoding => {
-                Fate::Doubt(Fault::UnreadAfterUnknown)
+                Disposition::Doubt(may_be_stored(UNREADABLE))
             }
             Refusal::Operator(_) => self.held(),
             Refusal::Format(_) if batch.encoding.is_compact() => self.held(),
             Refusal::Format(reason) | Refusal::Data(reason) => {
                 self.data_refusals += 1;
                 match self.data_refusals < now.data_attempts_max {
-                    true => Fate::Again,
-                    false => Fate::Reject(reason.clone()),
+                    true => Disposition::Again,
+                    false => Disposition::Reject(reason.clone()),
                 }
             }
         }
     }
 
     /// An operator has to see to it first.
-    fn held(&self) -> Fate {
+    fn held(&self) -> Disposition {
         match self.may_be_stored {
-            true => Fate::Again,
-            false => Fate::AgainRecalled,
+            true => Disposition::Again,
+            false => Disposition::AgainRecalled,
         }
     }
 }
@@ -113,7 +138,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::spool::footer::Source;
+    use crate::spool::format::footer::Source;
 
     fn reason(code: Option<u16>, may_be_stored: bool) -> Reason {
         Reason {
@@ -150,7 +175,7 @@ mod tests {
     }
 
     /// What becomes of a batch with these outcomes, one after the other.
-    fn fates(now: Now, outcomes: &[Outcome]) -> Vec<Fate> {
+    fn fates(now: Now, outcomes: &[Outcome]) -> Vec<Disposition> {
         let frozen = Settings::from([("async_insert".to_owned(), "0".to_owned())]);
         let batch = BatchFooter {
             spool: Uuid::from_u128(1),
@@ -195,57 +220,74 @@ mod tests {
             Now::Same,
             &[throttled, not_sent, unknown(), Outcome::Stored],
         );
-        assert_eq!(seen, [Fate::Again, Fate::Again, Fate::Again, Fate::Remove]);
+        assert_eq!(
+            seen,
+            [
+                Disposition::Again,
+                Disposition::Again,
+                Disposition::Again,
+                Disposition::Remove
+            ]
+        );
     }
 
     #[test]
     fn too_large_is_split_unless_an_attempt_may_have_stored_it() {
-        assert_eq!(fates(Now::Same, &[Outcome::TooLarge]), [Fate::Split]);
+        assert_eq!(fates(Now::Same, &[Outcome::TooLarge]), [Disposition::Split]);
         let seen = fates(Now::Same, &[unknown(), Outcome::TooLarge]);
-        assert_eq!(seen[1], Fate::Doubt(Fault::TooLargeAfterUnknown));
+        assert_eq!(seen[1], Disposition::Doubt(may_be_stored(TOO_LARGE)));
     }
 
     #[test]
     fn an_operators_fault_holds_the_line_however_often_it_comes() {
         for refusal in [operator(60), unreadable()] {
             let seen = fates(Now::Same, &vec![refusal; 100]);
-            assert!(seen.iter().all(|fate| *fate == Fate::AgainRecalled));
+            assert!(seen.iter().all(|fate| *fate == Disposition::AgainRecalled));
         }
     }
 
     #[test]
     fn what_may_be_stored_is_not_recalled() {
         let seen = fates(Now::Same, &[unknown(), operator(60), unreadable()]);
-        assert_eq!(seen, [Fate::Again, Fate::Again, Fate::Again]);
+        assert_eq!(
+            seen,
+            [Disposition::Again, Disposition::Again, Disposition::Again]
+        );
     }
 
     #[test]
     fn a_change_of_the_configuration_after_an_unknown_fate_is_for_a_person() {
         let unknown_setting = operator(error_codes::UNKNOWN_SETTING);
         let seen = fates(Now::OtherSettings, &[unknown(), unknown_setting.clone()]);
-        assert_eq!(seen[1], Fate::Doubt(Fault::SettingAfterUnknown));
+        assert_eq!(seen[1], Disposition::Doubt(may_be_stored(UNKNOWN_SETTING)));
         let seen = fates(Now::OtherEncoding, &[unknown(), unreadable()]);
-        assert_eq!(seen[1], Fate::Doubt(Fault::UnreadAfterUnknown));
+        assert_eq!(seen[1], Disposition::Doubt(may_be_stored(UNREADABLE)));
         // Without one, and for another reason, it goes again.
         let seen = fates(Now::OtherSettings, &[unknown(), operator(60)]);
-        assert_eq!(seen[1], Fate::Again);
+        assert_eq!(seen[1], Disposition::Again);
         let seen = fates(Now::OtherSettings, &[unknown_setting]);
-        assert_eq!(seen[0], Fate::AgainRecalled);
+        assert_eq!(seen[0], Disposition::AgainRecalled);
     }
 
     #[test]
     fn data_goes_aside_after_its_attempts_and_a_plain_file_counts_as_data() {
-        let aside = Fate::Reject(reason(Some(6), false));
+        let aside = Disposition::Reject(reason(Some(6), false));
         let seen = fates(Now::Same, &[bad_data(), bad_data()]);
-        assert_eq!(seen, [Fate::Again, aside]);
+        assert_eq!(seen, [Disposition::Again, aside]);
         let seen = fates(Now::BothCompatible, &[unreadable(), unreadable()]);
-        assert_eq!(seen, [Fate::Again, Fate::Reject(reason(Some(33), false))]);
+        assert_eq!(
+            seen,
+            [
+                Disposition::Again,
+                Disposition::Reject(reason(Some(33), false))
+            ]
+        );
     }
 
     #[test]
     fn a_refusal_that_may_have_stored_rows_counts_as_unknown_from_then_on() {
         let half = Outcome::Refused(Refusal::Data(reason(Some(6), true)));
         let seen = fates(Now::Same, &[half, Outcome::TooLarge]);
-        assert_eq!(seen[1], Fate::Doubt(Fault::TooLargeAfterUnknown));
+        assert_eq!(seen[1], Disposition::Doubt(may_be_stored(TOO_LARGE)));
     }
 }

@@ -103,10 +103,13 @@ impl<P: Proxy> Sender<P> {
         self.ready_time = self.host.clock.now().saturating_duration_since(begun);
         let body = post.batch.bytes.clone();
         failpoint::hit("post.before");
-        let proxy = post.lane.as_ref().map_or(&self.proxy, |lane| &lane.proxy);
+        let proxy = post
+            .other_server
+            .as_ref()
+            .map_or(&self.proxy, |other_server| &other_server.proxy);
         let posting = proxy.post(&post.request, body, slot);
         let clock = &*self.host.clock;
-        let posted = self.options.view.pulse.during(posting, clock).await;
+        let posted = self.options.view.heartbeat.during(posting, clock).await;
         failpoint::hit("post.answered");
         self.ready_time += posted.connecting.unwrap_or_default();
         if let Some(left) = posted.left {
@@ -122,9 +125,12 @@ impl<P: Proxy> Sender<P> {
             Outcome::Stored => self.latency_of(&post.batch, now).await,
             _ => None,
         };
-        let pacer = post.lane.as_ref().map_or(&self.pacer, |lane| &lane.pacer);
+        let pacer = post
+            .other_server
+            .as_ref()
+            .map_or(&self.pacer, |other_server| &other_server.pacer);
         let attempt = report::attempt(outcome, post, posted.took, pacer, latency, now);
-        match post.lane.is_some() {
+        match post.other_server.is_some() {
             true => self.options.view.note_elsewhere(attempt),
             false => report::show(&self.options.view, attempt, &self.pacer),
         }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::spool::Outlet;
 use crate::spool::inbox::{Answer, FORMAT, Request, State};
 use crate::spool::outlet::Batch;
-use crate::spool::outlet::by_hand::{Declined, Leave, Wanted};
+use crate::spool::outlet::{Declined, Leave, Wanted};
 use crate::time::epoch_ms;
 use crate::upload::outcome::{Outcome, Refusal};
 
@@ -96,11 +96,11 @@ pub fn target(text: &str) -> Result<Url, Declined> {
 
 /// The open requests, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct RequestQueue {
     open: Vec<Served>,
 }
 
-impl Desk {
+impl RequestQueue {
     /// Looks for new and withdrawn requests; whether there is a new one.
     pub fn look(&mut self, outlet: &Outlet, now: SystemTime) -> io::Result<bool> {
         let found = outlet.requests(epoch_ms(now))?;

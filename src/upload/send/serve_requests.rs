@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{DISK_RETRY, Lane, Pause, Post, Sender, disk_trouble};
+use super::{DISK_RETRY, OtherServer, Pause, Post, Sender, disk_trouble};
 use crate::spool::inbox::{Answer, State};
 use crate::spool::outlet::Batch;
-use crate::spool::outlet::by_hand::Brought;
+use crate::spool::outlet::Brought;
 use crate::time::epoch_ms;
 use crate::upload::outcome::Outcome;
 use crate::upload::proxy::Proxy;
@@ -46,16 +46,20 @@ impl<P: Proxy> Sender<P> {
 
     /// Looks into `inbox/`; whether there is something new.
     pub(super) async fn look(&mut self) -> bool {
-        self.options.view.pulse.beat(self.host.clock.now());
+        self.options.view.heartbeat.beat(self.host.clock.now());
         // A copy: whoever waits for this may drop it at any moment.
-        let mut desk = self.desk.clone();
+        let mut requests = self.requests.clone();
         let now = self.host.clock.wall();
         let looked = self
-            .on_disk(move |outlet| desk.look(outlet, now).map(|any_new| (desk, any_new)))
+            .on_disk(move |outlet| {
+                requests
+                    .look(outlet, now)
+                    .map(|any_new| (requests, any_new))
+            })
             .await;
         match looked {
-            Ok((desk, any_new)) => {
-                self.desk = desk;
+            Ok((requests, any_new)) => {
+                self.requests = requests;
                 any_new
             }
             Err(error) => {
@@ -69,7 +73,7 @@ impl<P: Proxy> Sender<P> {
     /// batch goes on, for the request if it is what is wanted, or makes way if
     /// no byte of it has left.
     pub(super) fn make_way(&mut self, mut post: Post<P>) -> Option<Post<P>> {
-        let Some(served) = self.desk.first() else {
+        let Some(served) = self.requests.first() else {
             return Some(post);
         };
         let is_wanted = matches!(&served.wanted, Ok(wanted) if wanted.is_in(&post.batch));
@@ -88,26 +92,28 @@ impl<P: Proxy> Sender<P> {
     /// Finds what the oldest request wants, or what must go before it. `None`
     /// once that request is answered.
     pub(super) async fn find_requested(&mut self, stop: &CancellationToken) -> Option<Post<P>> {
-        let served = self.desk.first()?.clone();
+        let served = self.requests.first()?.clone();
         let wanted = match &served.wanted {
             Ok(wanted) => wanted.clone(),
             Err(declined) => {
                 let end = self
-                    .desk
+                    .requests
                     .ends(served.id, State::Declined, declined.to_string());
                 self.answer(end).await;
                 return None;
             }
         };
-        let lane = match self.lane(&served) {
-            Ok(lane) => lane,
+        let other_server = match self.other_server(&served) {
+            Ok(other_server) => other_server,
             Err(trouble) => {
-                let end = self.desk.ends(served.id, State::Kept, trouble);
+                let end = self.requests.ends(served.id, State::Kept, trouble);
                 self.answer(end).await;
                 return None;
             }
         };
-        let pacer = lane.as_ref().map_or(&self.pacer, |lane| &lane.pacer);
+        let pacer = other_server
+            .as_ref()
+            .map_or(&self.pacer, |other_server| &other_server.pacer);
         let options = self.options.packing(pacer.body_bytes_max());
         let leave = served.leave();
         let look = wanted.clone();
@@ -117,14 +123,14 @@ impl<P: Proxy> Sender<P> {
         let end = match found {
             Ok(Brought::Batch(batch)) => {
                 let is_wanted = wanted.is_in(&batch);
-                return Some(self.take_on(&served, *batch, is_wanted, lane).await);
+                return Some(self.take_on(&served, *batch, is_wanted, other_server).await);
             }
-            Ok(Brought::Gone) => self.desk.is_gone(served.id),
+            Ok(Brought::Gone) => self.requests.is_gone(served.id),
             Ok(Brought::Rejected(name)) => {
                 let message = format!(
                     "ClickHouse refused the data: rejected/{name}, the .error.json beside it says why"
                 );
-                self.desk.ends(served.id, State::Kept, message)
+                self.requests.ends(served.id, State::Kept, message)
             }
             // What was put in line before and can't go on was set aside meanwhile.
             Ok(Brought::Declined(declined)) => {
@@ -132,12 +138,12 @@ impl<P: Proxy> Sender<P> {
                     true => State::Kept,
                     false => State::Declined,
                 };
-                self.desk.ends(served.id, state, declined.to_string())
+                self.requests.ends(served.id, state, declined.to_string())
             }
             Err(error) => {
                 disk_trouble("looking for what was asked for", &error);
                 let trouble = format!("the disk: {error}; nothing is lost, trying again");
-                let told = self.desk.waits_for(served.id, trouble);
+                let told = self.requests.waits_for(served.id, trouble);
                 self.answer(told).await;
                 self.pause(DISK_RETRY, stop).await;
                 return None;
@@ -153,15 +159,15 @@ impl<P: Proxy> Sender<P> {
         served: &Served,
         batch: Batch,
         is_wanted: bool,
-        lane: Option<Box<Lane<P>>>,
+        other_server: Option<Box<OtherServer<P>>>,
     ) -> Post<P> {
         let mut post = self.prepare(batch);
         if is_wanted {
-            if let Some(lane) = &lane {
+            if let Some(other_server) = &other_server {
                 let (digest, settings) = (&post.batch.digest, &post.batch.footer.settings);
-                post.request = request::insert(&lane.target, digest, settings);
+                post.request = request::insert(&other_server.target, digest, settings);
             }
-            post.lane = lane;
+            post.other_server = other_server;
             post.request_id = Some(served.id);
             post.is_early = served.now;
             tracing::info!(batch = post.batch.name(), "asked for at the command line");
@@ -171,15 +177,15 @@ impl<P: Proxy> Sender<P> {
             false => self.pacer_of(&mut post).next_at(),
         };
         let answer = match is_wanted {
-            true => self.desk.waits(served.id, &post.batch, due),
-            false => self.desk.waits_behind(served.id, &post.batch, due),
+            true => self.requests.waits(served.id, &post.batch, due),
+            false => self.requests.waits_behind(served.id, &post.batch, due),
         };
         self.answer(answer).await;
         post
     }
 
     /// The way to the server that a request names.
-    fn lane(&self, served: &Served) -> Result<Option<Box<Lane<P>>>, String> {
+    fn other_server(&self, served: &Served) -> Result<Option<Box<OtherServer<P>>>, String> {
         let Some(url) = &served.to else {
             return Ok(None);
         };
@@ -189,7 +195,7 @@ impl<P: Proxy> Sender<P> {
             url: url.to_string(),
             ..self.options.pace.clone()
         };
-        Ok(Some(Box::new(Lane {
+        Ok(Some(Box::new(OtherServer {
             target: Target {
                 url: url.clone(),
                 ..self.options.target.clone()
@@ -205,9 +211,9 @@ impl<P: Proxy> Sender<P> {
         let due = self.pacer_of(post).next_at();
         let answer = match post.request_id {
             Some(id) => self
-                .desk
+                .requests
                 .attempted(id, &post.batch, outcome, was_early, due),
-            None => self.desk.attempted_before(&post.batch, outcome, due),
+            None => self.requests.attempted_before(&post.batch, outcome, due),
         };
         self.answer(answer).await;
     }

@@ -93,7 +93,7 @@ enum Trial {
     /// Whether it works at this shorter one, too; after a success the next one is
     /// so many thousandths shorter still, or between this and what was refused (0).
     Shorter { ms: u64, step: u64 },
-    /// The same, out of the blue.
+    /// As `Shorter`, but probed periodically.
     Probe { ms: u64 },
 }
 

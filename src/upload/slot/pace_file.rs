@@ -69,3 +69,48 @@ pub fn load(file: &StateFile) -> Option<Saved> {
 pub fn save(file: &StateFile, saved: &Saved) -> io::Result<()> {
     file.replace(&serde_json::to_vec_pretty(saved)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upload::slot::pacer::{PaceOptions, Pacer};
+
+    const MIB: u64 = 1 << 20;
+
+    fn pace() -> Pace {
+        let options = PaceOptions {
+            url: "http://proxy/".into(),
+            interval_ms: 60_000,
+            body_bytes_max: MIB,
+        };
+        Pacer::new(options, None).pace().clone()
+    }
+
+    #[test]
+    fn a_batch_far_from_full_says_nothing() {
+        let pace = pace();
+        let mut saved = Saved {
+            pace,
+            full_batch: None,
+        };
+        let mut note = |rows, bytes| {
+            saved.note(Achieved { rows, bytes }, MIB);
+            saved.full_batch.map(|batch| batch.rows)
+        };
+        assert_eq!(note(100, 5_000), None);
+        assert_eq!(note(45_000, MIB - 9_000), Some(45_000));
+        assert_eq!(note(200, 7_000), Some(45_000));
+    }
+
+    #[test]
+    fn the_pace_of_an_older_version_is_read_and_the_batch_survives() {
+        let pace = pace();
+        let older = serde_json::to_vec(&pace).unwrap();
+        let mut saved: Saved = serde_json::from_slice(&older).unwrap();
+        assert_eq!((&saved.pace, saved.full_batch), (&pace, None));
+        saved.full_batch = Some(Achieved { rows: 3, bytes: 4 });
+        let again = serde_json::to_vec(&saved).unwrap();
+        assert_eq!(serde_json::from_slice::<Saved>(&again).unwrap(), saved);
+        assert_eq!(serde_json::from_slice::<Pace>(&again).unwrap(), pace);
+    }
+}

@@ -20,7 +20,7 @@ use tower_service::Service;
 
 /// Shared by the connector and whoever sets the time.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gate(Arc<Mutex<Times>>);
+pub(super) struct Preconnect(Arc<Mutex<Times>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Times {
@@ -36,7 +36,7 @@ pub(super) struct Passed {
     pub(super) by_the_wall: SystemTime,
 }
 
-impl Gate {
+impl Preconnect {
     /// The next connection is held until `opens`; if that is past, it goes at once.
     pub(super) fn set(&self, opens: Instant) {
         *self.times() = Times {
@@ -76,11 +76,11 @@ impl Gate {
     }
 }
 
-impl<S> Layer<S> for Gate {
-    type Service = Gated<S>;
+impl<S> Layer<S> for Preconnect {
+    type Service = Preconnected<S>;
 
-    fn layer(&self, connector: S) -> Gated<S> {
-        Gated {
+    fn layer(&self, connector: S) -> Preconnected<S> {
+        Preconnected {
             connector,
             gate: self.clone(),
         }
@@ -89,12 +89,12 @@ impl<S> Layer<S> for Gate {
 
 /// A connector whose connections wait for the gate.
 #[derive(Debug, Clone)]
-pub(super) struct Gated<S> {
+pub(super) struct Preconnected<S> {
     connector: S,
-    gate: Gate,
+    gate: Preconnect,
 }
 
-impl<S, R> Service<R> for Gated<S>
+impl<S, R> Service<R> for Preconnected<S>
 where
     S: Service<R>,
     S::Future: Send + 'static,

@@ -10,9 +10,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use spoolhouse::ingest::assignment::resume::{Committed, Log, Signature};
 use spoolhouse::ingest::broker::{ASK_TIMEOUT, Broker, BrokerError, Event, FatalError, Polled};
-use spoolhouse::spool::footer::Source;
+use spoolhouse::ingest::commit::{Committed, Log, Signature};
+use spoolhouse::spool::format::footer::Source;
 
 use super::fetch::{Fetch, Message, fetch_ahead, give_out};
 use super::group::Refusal;

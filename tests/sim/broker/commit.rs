@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use spoolhouse::ingest::assignment::resume::Signature;
+use spoolhouse::ingest::commit::Signature;
 
 use super::group::Stored;
 use super::{Sent, State};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use spoolhouse::ingest::assignment::resume::Signature;
+use spoolhouse::ingest::commit::Signature;
 use uuid::Uuid;
 
 use super::group::Stored;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use spoolhouse::ingest::assignment::resume::Signature;
 use spoolhouse::ingest::broker::{
     Broker as _, BrokerError, Event, FatalError, Message as _, Polled,
 };
+use spoolhouse::ingest::commit::Signature;
 use uuid::Uuid;
 
 use super::*;

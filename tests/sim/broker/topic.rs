@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use spoolhouse::ingest::assignment::resume::Log;
+use spoolhouse::ingest::commit::Log;
 
 use super::{Kafka, State};
 use crate::messages::{Kind, MessageId};

@@ -12,7 +12,7 @@ use arrow_schema::DataType;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest, Sha256};
-use spoolhouse::spool::schema::LOG_COLUMNS;
+use spoolhouse::spool::format::schema::LOG_COLUMNS;
 
 use crate::messages::{MessageId, is_masked};
 use crate::violations::Rule;

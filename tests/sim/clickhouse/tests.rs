@@ -5,7 +5,7 @@ use std::time::Duration;
 use arrow_array::{RecordBatch, StringArray, UInt16Array, UInt32Array, UInt64Array};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use spoolhouse::spool::schema;
+use spoolhouse::spool::format::schema;
 use spoolhouse::upload::outcome::{Outcome, Refusal, classify};
 use spoolhouse::upload::request::{Target, insert};
 use spoolhouse::upload::settings::{Settings, effective};

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use spoolhouse::time::Clock;
 use spoolhouse::upload::outcome::{Outcome, Reason};
+use spoolhouse::upload::proxy::TransportError;
 use spoolhouse::upload::proxy::{Posted, Proxy};
 use spoolhouse::upload::request::Request;
-use spoolhouse::upload::transport::TransportError;
 use url::Url;
 
 use super::front::{Front, Settings, key};

@@ -1,0 +1,125 @@
+//! What the rooms hold, looked at again and again by the process that owns them,
+//! as figures and as metrics. Changes nothing.
+//!
+//! Sealed files never change and a move keeps the name, so a file's footer is
+//! read once in its life: a look costs a listing. Only `undecodable/` is looked at
+//! anew each time, whose files are rewritten under their names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use super::snapshot::{self, SeenFile, Sight};
+use crate::spool::layout::{Layout, Name, Room};
+
+/// Where rows wait for ClickHouse.
+pub const UNSENT: [Room; 4] = [Room::Sealed, Room::Ready, Room::Batches, Room::Sending];
+
+/// Remembers the files of earlier looks.
+#[derive(Debug)]
+pub struct Census {
+    layout: Layout,
+    known: HashMap<String, SeenFile>,
+}
+
+impl Census {
+    /// A census of the spool at `layout`.
+    pub fn new(layout: Layout) -> Self {
+        Self {
+            layout,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Looks at every room.
+    ///
+    /// # Errors
+    /// An I/O error from the spool's disk, for a room as a whole; a file that has moved on is passed over.
+    pub fn look(&mut self) -> io::Result<BTreeMap<Room, Sight>> {
+        let mut sights = BTreeMap::new();
+        let mut seen = HashMap::with_capacity(self.known.len());
+        for room in Room::ALL {
+            let mut sight = Sight::default();
+            for entry in snapshot::entries(&self.layout, room)? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if Name::parse_with_suffix(&name).is_none() {
+                    continue;
+                }
+                let known = match room {
+                    Room::Undecodable => None,
+                    _ => self.known.get(&name).copied(),
+                };
+                let Some(file) = known.map_or_else(|| SeenFile::look(&entry), |f| Ok(Some(f)))?
+                else {
+                    continue;
+                };
+                sight.count(&file);
+                seen.insert(name, file);
+            }
+            sights.insert(room, sight);
+        }
+        self.known = seen;
+        Ok(sights)
+    }
+}
+
+/// Age of the oldest file that waits for ClickHouse.
+pub fn oldest_unsent(sights: &BTreeMap<Room, Sight>, now: SystemTime) -> Option<Duration> {
+    let oldest = UNSENT.iter().filter_map(|room| sights.get(room)?.oldest);
+    Some(age(oldest.min()?, now))
+}
+
+fn age(written: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(written).unwrap_or_default()
+}
+
+/// Shows a look as metrics.
+pub fn show(sights: &BTreeMap<Room, Sight>, now: SystemTime) {
+    for (room, sight) in sights {
+        let room = room.name();
+        metrics::gauge!("spoolhouse_room_files", "room" => room).set(sight.files as f64);
+        metrics::gauge!("spoolhouse_room_bytes", "room" => room).set(sight.bytes as f64);
+        metrics::gauge!("spoolhouse_room_rows", "room" => room).set(sight.rows as f64);
+        let oldest = sight.oldest.map(|written| age(written, now));
+        metrics::gauge!("spoolhouse_room_oldest_seconds", "room" => room)
+            .set(oldest.unwrap_or_default());
+    }
+    let oldest = oldest_unsent(sights, now).unwrap_or_default();
+    metrics::gauge!("spoolhouse_oldest_unsent_seconds").set(oldest);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_opened_once_and_counted_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let (ready, sending) = (layout.room(Room::Ready), layout.room(Room::Sending));
+        fs::create_dir_all(&ready).unwrap();
+        fs::create_dir_all(&sending).unwrap();
+        let name = "seg-0000000007.parquet";
+        fs::write(ready.join(name), "no footer").unwrap();
+        fs::write(ready.join("notes.txt"), "somebody's").unwrap();
+        let mut census = Census::new(layout);
+        let sights = census.look().unwrap();
+        let sight = &sights[&Room::Ready];
+        assert_eq!((sight.files, sight.bytes, sight.unreadable), (1, 9, 1));
+        assert!(oldest_unsent(&sights, SystemTime::now()).is_some());
+
+        // Grown meanwhile, which no sealed file does: what it was is remembered.
+        fs::write(ready.join(name), "still no footer").unwrap();
+        fs::rename(ready.join(name), sending.join(name)).unwrap();
+        let sights = census.look().unwrap();
+        assert_eq!(sights[&Room::Ready], Sight::default());
+        assert_eq!(sights[&Room::Sending].bytes, 9);
+
+        fs::remove_file(sending.join(name)).unwrap();
+        assert_eq!(census.look().unwrap()[&Room::Sending], Sight::default());
+        assert!(census.known.is_empty());
+    }
+}
