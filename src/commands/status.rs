@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::observe::running::Running;
 use crate::observe::status::Spool;
 use crate::spool::layout::{Layout, Room};
-use crate::spool::read_only::snapshot::{self, Sight};
+use crate::spool::read_only::snapshot::{self, Contents};
 use crate::upload::drain_estimate::Basis;
 use crate::upload::slot::pace_file::Achieved;
 use crate::upload::telemetry;
@@ -104,24 +104,24 @@ struct Report {
 
 fn look(config: &Config, layout: &Layout) -> io::Result<Report> {
     let bar = progress_bar::bar(0, "{bar:30} {pos} of {len} files, {eta} left");
-    let sights = snapshot::rooms(layout, &mut |seen, total| {
+    let contents = snapshot::directories(layout, &mut |seen, total| {
         bar.set_length(total);
         bar.set_position(seen);
     })?;
     bar.finish_and_clear();
     let trial = |bytes_max| report::trial(config, layout, bytes_max);
-    Report::of(config, layout, &sights, trial)
+    Report::of(config, layout, &contents, trial)
 }
 
 impl Report {
     fn of(
         config: &Config,
         layout: &Layout,
-        sights: &BTreeMap<Room, Sight>,
+        contents: &BTreeMap<Room, Contents>,
         trial: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
     ) -> io::Result<Self> {
         let owner = snapshot::owner(layout)?;
-        let status = report::of_files(config, layout, sights, owner, trial)?;
+        let status = report::of_files(config, layout, contents, owner, trial)?;
         let running = Running::ask(config.observe.listen, &status, telemetry::ATTEMPTS_MAX);
         Ok(Self { status, running })
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::config::{ConfigError, Loaded};
 use crate::ingest::topic_report::{ReportError, TopicReport};
-use crate::spool::read_only::disk_check::{self, Probed};
+use crate::spool::read_only::disk_check::{self, DiskCheck};
 use crate::text::plural;
 
 pub(super) use server::{learned, proxy};
@@ -103,7 +103,7 @@ pub fn config(error: &ConfigError) -> Finding {
 }
 
 /// The spool's directory. Below `floor` free bytes nothing is read from Kafka.
-pub(super) fn spool(seen: &Probed, loaded: &Loaded, floor: u64) -> Vec<Finding> {
+pub(super) fn spool(seen: &DiskCheck, loaded: &Loaded, floor: u64) -> Vec<Finding> {
     const ABOUT: &str = "spool";
     let dir = loaded.config.spool.dir.display();
     let dir_key = key(loaded, "spool.dir");
@@ -140,7 +140,7 @@ pub(super) fn spool(seen: &Probed, loaded: &Loaded, floor: u64) -> Vec<Finding> 
             format!("set {dir_key} to a directory on a disk"),
         ));
     }
-    found.extend(room(seen, loaded, floor));
+    found.extend(space(seen, loaded, floor));
     if let Some(pid) = seen.owner {
         found.push(Finding::note(
             ABOUT,
@@ -151,7 +151,7 @@ pub(super) fn spool(seen: &Probed, loaded: &Loaded, floor: u64) -> Vec<Finding> 
     found
 }
 
-fn write_cure(trouble: &disk_check::Trouble, dir_key: &str) -> String {
+fn write_cure(trouble: &disk_check::WriteFailure, dir_key: &str) -> String {
     match trouble.kind {
         ErrorKind::ReadOnlyFilesystem => {
             format!("mount it writable, or set {dir_key} to another directory")
@@ -190,7 +190,7 @@ fn speed(took: &[Duration], loaded: &Loaded) -> Finding {
     Finding::ok(ABOUT, what)
 }
 
-fn room(seen: &Probed, loaded: &Loaded, floor: u64) -> Option<Finding> {
+fn space(seen: &DiskCheck, loaded: &Loaded, floor: u64) -> Option<Finding> {
     const ABOUT: &str = "spool";
     let free = seen.free_bytes?;
     let spool = &loaded.config.spool;

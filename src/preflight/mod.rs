@@ -57,7 +57,7 @@ pub enum Step {
 pub fn examine(subject: &Subject<'_>, step: &mut dyn FnMut(Step)) -> Vec<Finding> {
     let (loaded, layout) = (subject.loaded, subject.layout);
     step(Step::Begun("trying the spool's directory"));
-    let place = disk_check::probe(&LocalDisk, layout.root());
+    let place = disk_check::check(&LocalDisk, layout.root());
     step(Step::Done);
     let mut found = findings::spool(&place, loaded, subject.free_bytes_floor);
     let state = snapshot::state(&LocalDisk, layout).ok();

@@ -17,8 +17,8 @@ use crate::observe::board::Board;
 use crate::observe::history::Sample;
 use crate::observe::status::{Attempt, Document, Latency, Live, Spool};
 use crate::spool::layout::{Layout, Room};
-use crate::spool::read_only::directory_stats::{self, Census};
-use crate::spool::read_only::snapshot::Sight;
+use crate::spool::read_only::directory_stats::{self, DirectoryStats};
+use crate::spool::read_only::snapshot::Contents;
 use crate::time::epoch_ms;
 use crate::upload::telemetry::{Attempt as Request, Seen, View as UploadView};
 
@@ -173,7 +173,7 @@ fn latency_since(sending: &Seen, ms: u64) -> Option<(f64, f64)> {
 
 /// The files, as they were at the last look.
 struct Files {
-    census: Census,
+    stats: DirectoryStats,
     layout: Layout,
     status: Option<Spool>,
     next_slot_ms: Option<u64>,
@@ -187,7 +187,7 @@ impl Files {
     fn new(config: &Config) -> Self {
         let layout = Layout::new(&config.spool.dir);
         Self {
-            census: Census::new(layout.clone()),
+            stats: DirectoryStats::new(layout.clone()),
             layout,
             status: None,
             next_slot_ms: None,
@@ -215,12 +215,12 @@ impl Files {
     }
 
     fn look(&mut self, config: &Config) -> io::Result<()> {
-        let sights = self.census.look()?;
-        directory_stats::show(&sights, SystemTime::now());
-        self.waiting_rows = waiting_rows(&sights);
+        let contents = self.stats.look()?;
+        directory_stats::publish(&contents, SystemTime::now());
+        self.waiting_rows = waiting_rows(&contents);
         let owner = Some(std::process::id());
         // A trial batch would cost a second or two of one core each time.
-        let status = status::of_files(config, &self.layout, &sights, owner, |_| None)?;
+        let status = status::of_files(config, &self.layout, &contents, owner, |_| None)?;
         self.bytes = status.bytes;
         let wait = Duration::try_from_secs_f64(status.slot.wait_s).unwrap_or_default();
         self.next_slot_ms = Some(epoch_ms(SystemTime::now() + wait));
@@ -229,11 +229,11 @@ impl Files {
     }
 }
 
-fn waiting_rows(sights: &BTreeMap<Room, Sight>) -> u64 {
+fn waiting_rows(contents: &BTreeMap<Room, Contents>) -> u64 {
     let rooms = directory_stats::UNSENT.iter();
     rooms
-        .filter_map(|room| sights.get(room))
-        .map(|sight| sight.rows)
+        .filter_map(|room| contents.get(room))
+        .map(|held| held.rows)
         .sum()
 }
 

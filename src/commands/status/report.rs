@@ -10,9 +10,9 @@ use crate::config::Config;
 use crate::observe::status::{self, Concern, Directory, Drain, FullBatch, Spool};
 use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::layout::{Layout, Room};
-use crate::spool::outlet::trial_pack::{self, Rehearsed};
+use crate::spool::outlet::trial_pack::{self, TrialBatch};
 use crate::spool::read_only::directory_stats;
-use crate::spool::read_only::snapshot::{self, Sight};
+use crate::spool::read_only::snapshot::{self, Contents};
 use crate::upload::drain_estimate::{Backlog, Basis, Forecast, forecast};
 use crate::upload::slot::pace_file::{self, Achieved, Saved};
 use crate::upload::slot::pacer::Pacer;
@@ -59,7 +59,7 @@ fn expected(config: &Config, saved: Option<Saved>) -> Slot {
 pub(in crate::commands) fn of_files(
     config: &Config,
     layout: &Layout,
-    sights: &BTreeMap<Room, Sight>,
+    contents: &BTreeMap<Room, Contents>,
     owner: Option<u32>,
     trial: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
 ) -> io::Result<Spool> {
@@ -67,7 +67,7 @@ pub(in crate::commands) fn of_files(
     let refusal = saved.as_ref().and_then(|saved| saved.pace.refusal());
     let refusal = refusal.map(str::to_owned);
     let slot = expected(config, saved);
-    let of = |room| sights.get(&room).cloned().unwrap_or_default();
+    let of = |room| contents.get(&room).cloned().unwrap_or_default();
     let backlog = Backlog {
         batches: of(Room::Batches).files + of(Room::Sending).files,
         rows: of(Room::Ready).rows + of(Room::Sealed).rows,
@@ -88,14 +88,14 @@ pub(in crate::commands) fn of_files(
     Ok(Spool {
         dir: layout.root().to_owned(),
         owner,
-        bytes: sights.values().map(|sight| sight.bytes).sum(),
+        bytes: contents.values().map(|held| held.bytes).sum(),
         bytes_max: config.spool.max_bytes,
         free_bytes: LocalDisk.free_bytes(layout.root()).ok(),
         free_bytes_min: wiring::headroom(config).free_bytes_floor(),
-        oldest_unsent_s: directory_stats::oldest_unsent(sights, now).map(|age| age.as_secs_f64()),
-        rooms: sights
+        oldest_unsent_s: directory_stats::oldest_unsent(contents, now).map(|age| age.as_secs_f64()),
+        rooms: contents
             .iter()
-            .map(|(room, sight)| (room.name().to_owned(), directory(sight, now)))
+            .map(|(room, held)| (room.name().to_owned(), directory(held, now)))
             .collect(),
         slot: shown(&slot),
         refusal,
@@ -114,18 +114,18 @@ pub(in crate::commands) fn of_files(
 pub(super) fn trial(config: &Config, layout: &Layout, bytes_max: u64) -> Option<(Achieved, Basis)> {
     let options = wiring::upload_options(config).packing(bytes_max);
     let packed = trial_pack::full_batch(&LocalDisk, layout, &options).ok()??;
-    let Rehearsed { rows, bytes } = packed;
+    let TrialBatch { rows, bytes } = packed;
     Some((Achieved { rows, bytes }, Basis::Rehearsed))
 }
 
-fn directory(sight: &Sight, now: SystemTime) -> Directory {
+fn directory(held: &Contents, now: SystemTime) -> Directory {
     let age = |oldest| now.duration_since(oldest).unwrap_or_default().as_secs();
     Directory {
-        files: sight.files,
-        bytes: sight.bytes,
-        rows: sight.rows,
-        unreadable: sight.unreadable,
-        oldest_s: sight.oldest.map(age),
+        files: held.files,
+        bytes: held.bytes,
+        rows: held.rows,
+        unreadable: held.unreadable,
+        oldest_s: held.oldest.map(age),
     }
 }
 

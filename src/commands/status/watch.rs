@@ -13,7 +13,7 @@ use super::{Report, print, report};
 use crate::commands::terminal::screen::{Screen, Wish};
 use crate::config::Config;
 use crate::spool::layout::Layout;
-use crate::spool::read_only::directory_stats::Census;
+use crate::spool::read_only::directory_stats::DirectoryStats;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -35,15 +35,15 @@ pub(super) fn run(config: &Config, layout: &Layout, json: bool) -> Result<()> {
     } else {
         Screen::open()?
     };
-    let mut census = Census::new(layout.clone());
+    let mut stats = DirectoryStats::new(layout.clone());
     let mut tried = None;
     let mut tried_at: Option<Instant> = None;
     loop {
         let begun = Instant::now();
-        let sights = census
+        let contents = stats
             .look()
             .with_context(|| format!("can't read the spool {}", layout.root().display()))?;
-        let report = Report::of(config, layout, &sights, |bytes_max| {
+        let report = Report::of(config, layout, &contents, |bytes_max| {
             if tried_at.is_none_or(|at| at.elapsed() > TRIAL_EVERY) {
                 tried = report::trial(config, layout, bytes_max);
                 tried_at = Some(Instant::now());

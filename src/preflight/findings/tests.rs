@@ -16,8 +16,8 @@ pub(super) fn loaded(text: &str) -> Loaded {
     config::parse(Some((Path::new("x.toml"), text)), []).unwrap()
 }
 
-fn place() -> Probed {
-    Probed {
+fn place() -> DiskCheck {
+    DiskCheck {
         tried_in: "/spool".into(),
         spool: None,
         publishes: Ok([2, 3, 9].map(Duration::from_millis).to_vec()),
@@ -91,11 +91,11 @@ fn a_place_that_takes_nothing_names_the_key_and_where_it_was_set() {
         (ErrorKind::StorageFull, "free space"),
         (ErrorKind::PermissionDenied, "give the directory"),
     ] {
-        let trouble = disk_check::Trouble {
+        let trouble = disk_check::WriteFailure {
             kind,
             text: "no".into(),
         };
-        let seen = Probed {
+        let seen = DiskCheck {
             publishes: Err(trouble),
             ..place()
         };
@@ -113,7 +113,7 @@ fn room_and_speed_are_held_against_the_configuration() {
     let loaded = loaded("[spool]\nroll_after = \"100ms\"\n");
     let slow = [5, 6, 130].map(Duration::from_millis).to_vec();
     let found = spool(
-        &Probed {
+        &DiskCheck {
             publishes: Ok(slow),
             ..place()
         },
@@ -126,7 +126,7 @@ fn room_and_speed_are_held_against_the_configuration() {
             .contains("6.0 ms (median of 3; the worst took 130.0 ms)")
     );
     let found = spool(
-        &Probed {
+        &DiskCheck {
             free_bytes: Some(bytesize::MIB),
             ..place()
         },
@@ -135,7 +135,7 @@ fn room_and_speed_are_held_against_the_configuration() {
     );
     assert!(problem(&found).1.contains("spool.min_free (default)"));
     let found = spool(
-        &Probed {
+        &DiskCheck {
             used_bytes: 10 * bytesize::GIB,
             ..place()
         },
@@ -144,7 +144,7 @@ fn room_and_speed_are_held_against_the_configuration() {
     );
     assert!(problem(&found).1.contains("raise spool.max_bytes"));
     let found = spool(
-        &Probed {
+        &DiskCheck {
             in_memory: Some("tmpfs"),
             ..place()
         },
@@ -153,7 +153,7 @@ fn room_and_speed_are_held_against_the_configuration() {
     );
     assert!(problem(&found).0.contains("which a power cut empties"));
     let little = spool(
-        &Probed {
+        &DiskCheck {
             free_bytes: Some(bytesize::GIB),
             ..place()
         },
@@ -167,7 +167,7 @@ fn room_and_speed_are_held_against_the_configuration() {
 fn an_owner_and_a_broken_state_are_named() {
     let loaded = loaded("");
     let found = spool(
-        &Probed {
+        &DiskCheck {
             owner: Some(42),
             ..place()
         },
@@ -180,7 +180,7 @@ fn an_owner_and_a_broken_state_are_named() {
         .unwrap();
     assert!(note.cure.as_ref().unwrap().contains("stop process 42"));
     let found = spool(
-        &Probed {
+        &DiskCheck {
             spool: Some(Err("format 9".into())),
             ..place()
         },

@@ -15,9 +15,9 @@ use crate::spool::read_only::snapshot;
 /// take 12 to 30.
 const BYTES_PER_ROW_LEAST: u64 = 12;
 
-/// What a rehearsed batch came to.
+/// What a trial batch came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rehearsed {
+pub struct TrialBatch {
     /// Its rows.
     pub rows: u64,
     /// Its size, bytes.
@@ -33,7 +33,7 @@ pub fn full_batch(
     disk: &dyn Disk,
     layout: &Layout,
     options: &PackOptions,
-) -> io::Result<Option<Rehearsed>> {
+) -> io::Result<Option<TrialBatch>> {
     let spool = snapshot::state(disk, layout)?.spool;
     let enough = options.bytes_max / BYTES_PER_ROW_LEAST;
     let memory_max = options.bytes_max.saturating_mul(fit::MEMORY_PER_BODY_BYTE);
@@ -67,7 +67,7 @@ pub fn full_batch(
         batch::encode(&joined.slice(0, rows as usize), &footer, &recipe, strength)
     });
     Ok(match fit.map_err(io::Error::other)? {
-        fit::Fit::Rows(rows, bytes) => Some(Rehearsed {
+        fit::Fit::Rows(rows, bytes) => Some(TrialBatch {
             rows,
             bytes: bytes.len() as u64,
         }),

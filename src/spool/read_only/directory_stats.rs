@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use super::snapshot::{self, SeenFile, Sight};
+use super::snapshot::{self, Contents, SeenFile};
 use crate::spool::layout::{Layout, Name, Room};
 
 /// Where rows wait for ClickHouse.
@@ -17,13 +17,13 @@ pub const UNSENT: [Room; 4] = [Room::Sealed, Room::Ready, Room::Batches, Room::S
 
 /// Remembers the files of earlier looks.
 #[derive(Debug)]
-pub struct Census {
+pub struct DirectoryStats {
     layout: Layout,
     known: HashMap<String, SeenFile>,
 }
 
-impl Census {
-    /// A census of the spool at `layout`.
+impl DirectoryStats {
+    /// The statistics of the spool at `layout`.
     pub fn new(layout: Layout) -> Self {
         Self {
             layout,
@@ -35,11 +35,11 @@ impl Census {
     ///
     /// # Errors
     /// An I/O error from the spool's disk, for a room as a whole; a file that has moved on is passed over.
-    pub fn look(&mut self) -> io::Result<BTreeMap<Room, Sight>> {
-        let mut sights = BTreeMap::new();
+    pub fn look(&mut self) -> io::Result<BTreeMap<Room, Contents>> {
+        let mut contents = BTreeMap::new();
         let mut seen = HashMap::with_capacity(self.known.len());
         for room in Room::ALL {
-            let mut sight = Sight::default();
+            let mut held = Contents::default();
             for entry in snapshot::entries(&self.layout, room)? {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
@@ -54,19 +54,19 @@ impl Census {
                 else {
                     continue;
                 };
-                sight.count(&file);
+                held.count(&file);
                 seen.insert(name, file);
             }
-            sights.insert(room, sight);
+            contents.insert(room, held);
         }
         self.known = seen;
-        Ok(sights)
+        Ok(contents)
     }
 }
 
 /// Age of the oldest file that waits for ClickHouse.
-pub fn oldest_unsent(sights: &BTreeMap<Room, Sight>, now: SystemTime) -> Option<Duration> {
-    let oldest = UNSENT.iter().filter_map(|room| sights.get(room)?.oldest);
+pub fn oldest_unsent(contents: &BTreeMap<Room, Contents>, now: SystemTime) -> Option<Duration> {
+    let oldest = UNSENT.iter().filter_map(|room| contents.get(room)?.oldest);
     Some(age(oldest.min()?, now))
 }
 
@@ -75,17 +75,17 @@ fn age(written: SystemTime, now: SystemTime) -> Duration {
 }
 
 /// Shows a look as metrics.
-pub fn show(sights: &BTreeMap<Room, Sight>, now: SystemTime) {
-    for (room, sight) in sights {
+pub fn publish(contents: &BTreeMap<Room, Contents>, now: SystemTime) {
+    for (room, held) in contents {
         let room = room.name();
-        metrics::gauge!("spoolhouse_room_files", "room" => room).set(sight.files as f64);
-        metrics::gauge!("spoolhouse_room_bytes", "room" => room).set(sight.bytes as f64);
-        metrics::gauge!("spoolhouse_room_rows", "room" => room).set(sight.rows as f64);
-        let oldest = sight.oldest.map(|written| age(written, now));
+        metrics::gauge!("spoolhouse_room_files", "room" => room).set(held.files as f64);
+        metrics::gauge!("spoolhouse_room_bytes", "room" => room).set(held.bytes as f64);
+        metrics::gauge!("spoolhouse_room_rows", "room" => room).set(held.rows as f64);
+        let oldest = held.oldest.map(|written| age(written, now));
         metrics::gauge!("spoolhouse_room_oldest_seconds", "room" => room)
             .set(oldest.unwrap_or_default());
     }
-    let oldest = oldest_unsent(sights, now).unwrap_or_default();
+    let oldest = oldest_unsent(contents, now).unwrap_or_default();
     metrics::gauge!("spoolhouse_oldest_unsent_seconds").set(oldest);
 }
 
@@ -105,21 +105,21 @@ mod tests {
         let name = "seg-0000000007.parquet";
         fs::write(ready.join(name), "no footer").unwrap();
         fs::write(ready.join("notes.txt"), "somebody's").unwrap();
-        let mut census = Census::new(layout);
-        let sights = census.look().unwrap();
-        let sight = &sights[&Room::Ready];
-        assert_eq!((sight.files, sight.bytes, sight.unreadable), (1, 9, 1));
-        assert!(oldest_unsent(&sights, SystemTime::now()).is_some());
+        let mut stats = DirectoryStats::new(layout);
+        let contents = stats.look().unwrap();
+        let held = &contents[&Room::Ready];
+        assert_eq!((held.files, held.bytes, held.unreadable), (1, 9, 1));
+        assert!(oldest_unsent(&contents, SystemTime::now()).is_some());
 
         // Grown meanwhile, which no sealed file does: what it was is remembered.
         fs::write(ready.join(name), "still no footer").unwrap();
         fs::rename(ready.join(name), sending.join(name)).unwrap();
-        let sights = census.look().unwrap();
-        assert_eq!(sights[&Room::Ready], Sight::default());
-        assert_eq!(sights[&Room::Sending].bytes, 9);
+        let contents = stats.look().unwrap();
+        assert_eq!(contents[&Room::Ready], Contents::default());
+        assert_eq!(contents[&Room::Sending].bytes, 9);
 
         fs::remove_file(sending.join(name)).unwrap();
-        assert_eq!(census.look().unwrap()[&Room::Sending], Sight::default());
-        assert!(census.known.is_empty());
+        assert_eq!(stats.look().unwrap()[&Room::Sending], Contents::default());
+        assert!(stats.known.is_empty());
     }
 }

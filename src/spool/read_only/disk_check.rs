@@ -28,13 +28,13 @@ const IN_MEMORY: [(u64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramf
 
 /// What was seen of a place.
 #[derive(Clone, Debug)]
-pub struct Probed {
+pub struct DiskCheck {
     /// The directory itself, or its nearest ancestor that is there.
     pub tried_in: PathBuf,
     /// The spool that is there, or why nobody can tell; `None` if there is none.
     pub spool: Option<Result<Uuid, String>>,
     /// How long each publishing took, sorted; it is synced like a segment.
-    pub publishes: Result<Vec<Duration>, Trouble>,
+    pub publishes: Result<Vec<Duration>, WriteFailure>,
     /// Bytes that are left to us there.
     pub free_bytes: Option<u64>,
     /// Bytes that the spool's files take.
@@ -47,14 +47,14 @@ pub struct Probed {
 
 /// Why publishing failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct WriteFailure {
     /// What kind of error it was.
     pub kind: io::ErrorKind,
     /// The system's words.
     pub text: String,
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for WriteFailure {
     fn from(error: io::Error) -> Self {
         Self {
             kind: error.kind(),
@@ -64,7 +64,7 @@ impl From<io::Error> for Trouble {
 }
 
 /// Looks at `dir`, and publishes a few files there under a name of this process.
-pub fn probe(disk: &dyn Disk, dir: &Path) -> Probed {
+pub fn check(disk: &dyn Disk, dir: &Path) -> DiskCheck {
     let layout = Layout::new(dir);
     let tried_in = dir.ancestors().map(named).find(|path| path.is_dir());
     let tried_in = tried_in.unwrap_or(Path::new(".")).to_owned();
@@ -77,9 +77,9 @@ pub fn probe(disk: &dyn Disk, dir: &Path) -> Probed {
         .iter()
         .filter_map(|room| layout.files(disk, *room).ok())
         .flatten();
-    Probed {
+    DiskCheck {
         spool,
-        publishes: publish(disk, &tried_in).map_err(Trouble::from),
+        publishes: publish(disk, &tried_in).map_err(WriteFailure::from),
         free_bytes: disk.free_bytes(&tried_in).ok(),
         used_bytes: ours.map(|(_, bytes)| bytes).sum(),
         owner: snapshot::owner(&layout).ok().flatten(),
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_place_that_is_not_there_yet_is_tried_where_it_would_be_made() {
         let dir = tempfile::tempdir().unwrap();
-        let seen = probe(&LocalDisk, &dir.path().join("a/b/spool"));
+        let seen = check(&LocalDisk, &dir.path().join("a/b/spool"));
         assert_eq!(seen.tried_in, dir.path());
         assert_eq!(seen.publishes.unwrap().len(), TRIES);
         assert!(seen.spool.is_none() && seen.free_bytes.unwrap() > 0);

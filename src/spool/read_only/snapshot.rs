@@ -73,7 +73,7 @@ fn holder_of(inode: u64, line: &str) -> Option<u32> {
 
 /// What is seen of a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sight {
+pub struct Contents {
     /// Files that carry one of our names.
     pub files: u64,
     /// Their size, bytes.
@@ -91,26 +91,26 @@ pub struct Sight {
 ///
 /// # Errors
 /// An I/O error from the spool's disk, for a room as a whole; a file that has moved on is passed over.
-pub fn rooms(
+pub fn directories(
     layout: &Layout,
     progress: &mut dyn FnMut(u64, u64),
-) -> io::Result<BTreeMap<Room, Sight>> {
+) -> io::Result<BTreeMap<Room, Contents>> {
     let mut total = 0;
     for room in Room::ALL {
         total += entries(layout, room)?.count() as u64;
     }
     let mut seen = 0;
-    let mut sights = BTreeMap::new();
+    let mut contents = BTreeMap::new();
     for room in Room::ALL {
-        let mut sight = Sight::default();
+        let mut held = Contents::default();
         for entry in entries(layout, room)? {
             seen += 1;
             progress(seen, total);
-            sight.add(&entry?)?;
+            held.add(&entry?)?;
         }
-        sights.insert(room, sight);
+        contents.insert(room, held);
     }
-    Ok(sights)
+    Ok(contents)
 }
 
 /// The entries of a room that may not be there yet.
@@ -124,7 +124,7 @@ pub(super) fn entries(
     }
 }
 
-impl Sight {
+impl Contents {
     fn add(&mut self, entry: &fs::DirEntry) -> io::Result<()> {
         let name = entry.file_name();
         if Name::parse_with_suffix(&name.to_string_lossy()).is_some()
