@@ -162,6 +162,11 @@ impl<B: Broker> Ingest<'_, B> {
 
     /// Takes a message into the window; whether the offset was new.
     fn take(&mut self, message: &B::Message, now: Instant) -> Result<bool, IngestError> {
+        if self.is_lost {
+            // It is read again from our position. Taken now, it would make a hole of a
+            // message before it that was dropped.
+            return Ok(false);
+        }
         let Some(position) = self
             .assignment
             .as_mut()
