@@ -28,10 +28,10 @@ import promql_parser
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "ops/lib"))
 
-import charts_expand as expand  # noqa: E402
-import charts_read  # noqa: E402
-from charts_expand import ALL, View  # noqa: E402
-from clickhouse import ClickHouse  # noqa: E402
+from charts import expand  # noqa: E402
+from charts import read as charts_read  # noqa: E402
+from charts.expand import ALL, View  # noqa: E402
+from stack.clickhouse import ClickHouse  # noqa: E402
 
 DASHBOARDS = ROOT / "ops/grafana/provisioning/dashboards"
 COLUMN = {"resource": "resource_id", "status": "response_status", "cache": "cache_status", "address": "remote_addr"}
