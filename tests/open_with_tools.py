@@ -53,8 +53,12 @@ def with_clickhouse(path):
 
 def with_java(path):
     program = ROOT / "tests/ReadRows.java"
-    done = subprocess.run(["java", "-cp", f"{ROOT}/target/tools/parquet-java/*", program, path],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        ["java", "-cp", f"{ROOT}/target/tools/parquet-java/*", program, path],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise SystemExit(f"{path}: parquet-java failed:\n{done.stderr}")
     names, *rows = (line.split("\t")[1:] for line in done.stdout.splitlines())

@@ -18,19 +18,26 @@ from bench import startup as bench_startup
 from bench import totals as bench_totals
 
 BENCHES = {
-    "drain": bench_drain, "estimate": bench_estimate, "ingest": bench_ingest, "pace": bench_pace, "payload": bench_payload,
+    "drain": bench_drain,
+    "estimate": bench_estimate,
+    "ingest": bench_ingest,
+    "pace": bench_pace,
+    "payload": bench_payload,
     "roll": bench_roll,
-    "startup": bench_startup, "totals": bench_totals,
+    "startup": bench_startup,
+    "totals": bench_totals,
 }
 
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="ops/bench", description="Measures the release build on real parts. Trust ratios, not absolutes.")
+        prog="ops/bench", description="Measures the release build on real parts. Trust ratios, not absolutes."
+    )
     names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
     for name, bench in BENCHES.items():
         command = names.add_parser(
-            name, help=bench.HELP, description=bench.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+            name, help=bench.HELP, description=bench.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         command.add_argument("--json", action="store_true", help="print the result as one JSON object, too, last")
         bench.add_arguments(command)
     given = parser.parse_args()

@@ -47,7 +47,8 @@ def run(given):
 class Drain(Trial):
     def __init__(self, given):
         settings = dataclasses.replace(
-            Settings.from_environment(), retention_ms=RETENTION_MS, proxy_rate=PROXY_RATE, proxy_body="")
+            Settings.from_environment(), retention_ms=RETENTION_MS, proxy_rate=PROXY_RATE, proxy_body=""
+        )
         rows = int(given.minutes * 60 * RATE_PER_SECOND)
         super().__init__(DIR, Traffic(rate=RATE_PER_SECOND * HASTE, count=rows, seed=4), settings, RELEASE)
         self.result = None
@@ -55,8 +56,11 @@ class Drain(Trial):
     def steps(self):
         segments = self.fill()
         first = self.status()["drain"]
-        print(f"{self.sent['messages']} rows in {segments} segments; foretold before the first batch: "
-              f"{first['seconds']:.0f} s, {first['batches']} batches of {first['rows_per_batch']} rows", flush=True)
+        print(
+            f"{self.sent['messages']} rows in {segments} segments; foretold before the first batch: "
+            f"{first['seconds']:.0f} s, {first['batches']} batches of {first['rows_per_batch']} rows",
+            flush=True,
+        )
         begun = time.time()
         self.configure(upload={"interval": INTERVAL})
         self.start_owner()
@@ -64,15 +68,20 @@ class Drain(Trial):
         told_at, foretold = time.time(), self.status()["drain"]
         if foretold["basis"] != "achieved":
             raise Failure(f"status knows of no full batch: {foretold}")
-        print(f"foretold after the first full one: {foretold['seconds']:.0f} s, {foretold['batches']} batches of "
-              f"{foretold['rows_per_batch']} rows", flush=True)
+        print(
+            f"foretold after the first full one: {foretold['seconds']:.0f} s, {foretold['batches']} batches of "
+            f"{foretold['rows_per_batch']} rows",
+            flush=True,
+        )
         self.wait(foretold["seconds"] * DRAIN_TIMES_MAX, "the backlog to drain", lambda: self.waiting() == 0)
         return self.reckon(begun, told_at, first, foretold)
 
     def fill(self):
         """A spool full of small segments; the number of them."""
-        self.prepare(spool={"roll_after": ROLL_AFTER, "max_bytes": "4GiB"},
-                     upload={"url": f"http://127.0.0.1:{CLOSED_PORT}", "interval": INTERVAL})
+        self.prepare(
+            spool={"roll_after": ROLL_AFTER, "max_bytes": "4GiB"},
+            upload={"url": f"http://127.0.0.1:{CLOSED_PORT}", "interval": INTERVAL},
+        )
         self.start_owner()
         self.start_producer()
         self.producer_done(READ_SECONDS_MAX)
@@ -84,14 +93,20 @@ class Drain(Trial):
 
     def status(self):
         done = subprocess.run(
-            [self.binary, "status", "--json", "--config", self.config], cwd=self.dir,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            [self.binary, "status", "--json", "--config", self.config],
+            cwd=self.dir,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             raise Failure(f"status failed: {done.stderr}")
         return json.loads(done.stdout)
 
     def waiting(self):
-        return sum(1 for room in ("sealed", "ready", "batches", "sending") for _ in (self.spool / room).glob("*.parquet"))
+        return sum(
+            1 for room in ("sealed", "ready", "batches", "sending") for _ in (self.spool / room).glob("*.parquet")
+        )
 
     def wait(self, seconds_max, what, holds):
         deadline = time.monotonic() + seconds_max
@@ -120,13 +135,21 @@ class Drain(Trial):
         # The first was frozen when hardly anything was there, the last is what was left.
         fill = statistics.median(line.content_length for line in admitted[1:-1]) / BODY
         self.result = {
-            "rows": rows, "batches": len(admitted), "fill_median": round(fill, 4),
-            "foretold_s": round(foretold["seconds"], 1), "took_s": round(took, 1), "error": round(error, 4),
-            "first_foretold_s": round(first["seconds"], 1), "took_in_all_s": round(all_of_it, 1),
+            "rows": rows,
+            "batches": len(admitted),
+            "fill_median": round(fill, 4),
+            "foretold_s": round(foretold["seconds"], 1),
+            "took_s": round(took, 1),
+            "error": round(error, 4),
+            "first_foretold_s": round(first["seconds"], 1),
+            "took_in_all_s": round(all_of_it, 1),
             "first_error": round(first_error, 4),
         }
         met = max(abs(first_error), abs(error)) <= ERROR_GOAL and fill >= FILL_GOAL
-        print(f"took {all_of_it:.0f} s in all (foretold {first['seconds']:.0f} s: {first_error:+.1%}), {took:.0f} s from "
-              f"the first full batch on (foretold {foretold['seconds']:.0f} s: {error:+.1%}), {len(admitted)} batches, "
-              f"median fill {fill:.1%}: goal {'met' if met else 'MISSED'}", flush=True)
+        print(
+            f"took {all_of_it:.0f} s in all (foretold {first['seconds']:.0f} s: {first_error:+.1%}), {took:.0f} s from "
+            f"the first full batch on (foretold {foretold['seconds']:.0f} s: {error:+.1%}), {len(admitted)} batches, "
+            f"median fill {fill:.1%}: goal {'met' if met else 'MISSED'}",
+            flush=True,
+        )
         return True

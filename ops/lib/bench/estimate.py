@@ -18,10 +18,10 @@ import json
 import subprocess
 from dataclasses import dataclass
 
-from totals import fit as estimate_fit
-from totals.one_day import in_batches, in_chunks
 from stack.parts import ROOT
+from totals import fit as estimate_fit
 from totals.engine import Engine
+from totals.one_day import in_batches, in_chunks
 from totals.traffic import Traffic
 from trial.base import Failure, carry_out
 
@@ -41,9 +41,15 @@ class DataSet:
 
     def arguments(self):
         given = self.traffic
-        chosen = [] if given.profile == "uniform" else [
-            "--resources", given.resources, "--networks", given.networks, "--skew", given.skew]
-        return [str(word) for word in ("--rate", f"{given.rate}/s", "--retention", "30d", "--profile", given.profile, *chosen)]
+        chosen = (
+            []
+            if given.profile == "uniform"
+            else ["--resources", given.resources, "--networks", given.networks, "--skew", given.skew]
+        )
+        return [
+            str(word)
+            for word in ("--rate", f"{given.rate}/s", "--retention", "30d", "--profile", given.profile, *chosen)
+        ]
 
 
 SETS = (
@@ -59,8 +65,12 @@ SETS = (
 
 
 def add_arguments(parser):
-    parser.add_argument("--only", action="append", choices=[each.name for each in SETS], help="this data set, and others so named [all]")
-    parser.add_argument("--fit", action="store_true", help="fit the costs to what was measured, and print them as they are in costs.rs")
+    parser.add_argument(
+        "--only", action="append", choices=[each.name for each in SETS], help="this data set, and others so named [all]"
+    )
+    parser.add_argument(
+        "--fit", action="store_true", help="fit the costs to what was measured, and print them as they are in costs.rs"
+    )
     parser.add_argument("--keep", action="store_true", help="keep what was measured, to go on with it")
 
 
@@ -87,7 +97,11 @@ class Bench:
         wanted = [each for each in SETS if not self.given.only or each.name in self.given.only]
         found = [(each, self.measured(each), estimated(each)) for each in wanted]
         if self.given.fit:
-            say(estimate_fit.constants([(each.traffic.profile, sizes, told) for each, sizes, told in found if not each.held_out]))
+            say(
+                estimate_fit.constants(
+                    [(each.traffic.profile, sizes, told) for each, sizes, told in found if not each.held_out]
+                )
+            )
         return self.judge(found)
 
     def measured(self, each):
@@ -111,13 +125,18 @@ class Bench:
             log = sizes[LOG][1]
             totals = sum(size for name, (_, size) in sizes.items() if name != LOG)
             said = told["per_day"]
-            rows = {part_name(part): part_said["rows"] / sizes[part_name(part)][0] - 1 for part, part_said in said["parts"].items()}
+            rows = {
+                part_name(part): part_said["rows"] / sizes[part_name(part)][0] - 1
+                for part, part_said in said["parts"].items()
+            }
             worst = max(rows, key=lambda name: abs(rows[name]))
             off = {"log": said["log_bytes"] / log - 1, "totals": said["totals_bytes"] / totals - 1}
             errors[each.name] = {name: round(share, 4) for name, share in off.items()}
-            say(f"{each.name:15}{log / 2**20:9.1f}{said['log_bytes'] / 2**20:9.1f}{off['log']:8.1%}"
+            say(
+                f"{each.name:15}{log / 2**20:9.1f}{said['log_bytes'] / 2**20:9.1f}{off['log']:8.1%}"
                 f"{totals / 2**20:9.1f}{said['totals_bytes'] / 2**20:9.1f}{off['totals']:8.1%}   {rows[worst]:.2%} {worst}"
-                f"{'; held out' if each.held_out else ''}")
+                f"{'; held out' if each.held_out else ''}"
+            )
         most = max(abs(share) for off in errors.values() for share in off.values())
         held_out = [each.name for each, _, _ in found if each.held_out]
         self.result = {"errors": errors, "error_max": most, "held_out": held_out}
@@ -131,7 +150,9 @@ def part_name(part):
 
 
 def estimated(each):
-    done = subprocess.run([RELEASE, "estimate", *each.arguments(), "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        [RELEASE, "estimate", *each.arguments(), "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     if done.returncode:
         raise Failure(f"the estimate of {each.name} failed:\n{done.stderr}")
     return json.loads(done.stdout)

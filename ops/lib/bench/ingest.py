@@ -19,6 +19,7 @@ import subprocess
 import time
 
 import pyarrow.parquet
+
 from stack.parts import ROOT, TOPIC, Settings
 from trial.base import Failure, Traffic, Trial, carry_out
 
@@ -65,7 +66,10 @@ class Bench(Trial):
             rate, segments, peak = self.ingest(number)
             ingests.append(rate)
             peaks.append(peak)
-            print(f"{number:5} {polls[-1]:10.0f} {rate:10.0f} {rate / polls[-1]:6.2f} {segments:9} {peak:9.0f}", flush=True)
+            print(
+                f"{number:5} {polls[-1]:10.0f} {rate:10.0f} {rate / polls[-1]:6.2f} {segments:9} {peak:9.0f}",
+                flush=True,
+            )
         ratio = statistics.median(ingest / poll for poll, ingest in zip(polls, ingests))
         self.result = {
             "poll_records_per_s": round(statistics.median(polls)),
@@ -76,8 +80,10 @@ class Bench(Trial):
             "rounds": self.rounds,
         }
         met = ratio >= RATIO_GOAL and max(peaks) <= PEAK_MIB_GOAL
-        print(f"median ratio {ratio:.2f} (goal: {RATIO_GOAL} or more), peak memory {max(peaks):.0f} MiB "
-              f"(goal: {PEAK_MIB_GOAL} or less): {'met' if met else 'MISSED'}")
+        print(
+            f"median ratio {ratio:.2f} (goal: {RATIO_GOAL} or more), peak memory {max(peaks):.0f} MiB "
+            f"(goal: {PEAK_MIB_GOAL} or less): {'met' if met else 'MISSED'}"
+        )
         return True
 
     def poll(self):
@@ -85,7 +91,11 @@ class Bench(Trial):
         programs = [file for file in (RELEASE / "deps").glob("poll-*") if not file.suffix]
         program = max(programs, key=lambda file: file.stat().st_mtime)
         done = subprocess.run(
-            [program, f"127.0.0.1:{self.settings.kafka_port}", TOPIC], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            [program, f"127.0.0.1:{self.settings.kafka_port}", TOPIC],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             raise Failure(f"the poll loop failed: {done.stderr}")
         counted = json.loads(done.stdout)
@@ -104,8 +114,11 @@ class Bench(Trial):
             raise Failure(f"not everything was committed within {COMMIT_SECONDS_MAX} s:\n{self.tail(self.owner)}")
         peak = peak_memory(self.owner_process.pid) / (1 << 20)
         self.stop_owner()
-        rows = {file: pyarrow.parquet.read_metadata(file).num_rows
-                for room in ROOMS for file in (self.spool / room).glob("*.parquet")}
+        rows = {
+            file: pyarrow.parquet.read_metadata(file).num_rows
+            for room in ROOMS
+            for file in (self.spool / room).glob("*.parquet")
+        }
         if sum(rows.values()) != self.sent["messages"]:
             raise Failure(f"the segments hold {sum(rows.values())} rows of {self.sent['messages']} messages")
         # Named by their number; a file's change time is that of its last move, to ready/.

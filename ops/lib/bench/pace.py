@@ -31,8 +31,12 @@ USED_GOAL, REFUSED_GOAL, FILL_GOAL = 0.97, 0.01, 0.97
 
 
 def add_arguments(parser):
-    parser.add_argument("--minutes", type=float, default=12, metavar="N", help="of the stock proxy; 0 leaves it out [12]")
-    parser.add_argument("--slots", type=int, default=2400, metavar="N", help="of the fast proxy, about; 0 leaves it out [2400]")
+    parser.add_argument(
+        "--minutes", type=float, default=12, metavar="N", help="of the stock proxy; 0 leaves it out [12]"
+    )
+    parser.add_argument(
+        "--slots", type=int, default=2400, metavar="N", help="of the fast proxy, about; 0 leaves it out [2400]"
+    )
 
 
 def run(given):
@@ -58,7 +62,8 @@ def interval(rate):
 class Pace(Trial):
     def __init__(self, rows, rate, body, body_text):
         settings = dataclasses.replace(
-            Settings.from_environment(), retention_ms=RETENTION_MS, proxy_rate=rate, proxy_body=body_text)
+            Settings.from_environment(), retention_ms=RETENTION_MS, proxy_rate=rate, proxy_body=body_text
+        )
         super().__init__(DIR, Traffic(rate=0, count=rows, seed=3), settings, RELEASE)
         self.body = body
         self.proxy = next(part for part in self.parts if part.name == "proxy")
@@ -88,15 +93,20 @@ class Pace(Trial):
         fill = statistics.median(line.content_length for line in admitted) / self.body
         late = [line for line in refused if len(admitted) > 1 and line.time > admitted[1].time]
         self.result = {
-            "slots_offered": offered, "slots_used": len(admitted), "refusals": len(refused),
-            "refusals_after_second": len(late), "fill_median": round(fill, 4),
+            "slots_offered": offered,
+            "slots_used": len(admitted),
+            "refusals": len(refused),
+            "refusals_after_second": len(late),
+            "fill_median": round(fill, 4),
             "interval_learned_s": round(self.metric("spoolhouse_slot_interval_seconds"), 3),
         }
-        print(f"offered {offered}, used {len(admitted)} ({len(admitted) / offered:.1%}), refused {len(refused)} "
-              f"({len(late)} after the second slot), median fill {fill:.1%}, "
-              f"learned {self.result['interval_learned_s']} s", flush=True)
+        print(
+            f"offered {offered}, used {len(admitted)} ({len(admitted) / offered:.1%}), refused {len(refused)} "
+            f"({len(late)} after the second slot), median fill {fill:.1%}, "
+            f"learned {self.result['interval_learned_s']} s",
+            flush=True,
+        )
         return admitted, refused, late, fill
-
 
     @staticmethod
     def verdict(met):
@@ -136,8 +146,10 @@ class Fast(Pace):
 
     def steps(self):
         # Small segments, or each small batch would rewrite the rest of a large one.
-        self.fill(spool={"roll_bytes": "64KiB", "max_bytes": "4GiB"},
-                  upload={"interval": FAST_INTERVAL, "max_body": f"{FAST_BODY}B"})
+        self.fill(
+            spool={"roll_bytes": "64KiB", "max_bytes": "4GiB"},
+            upload={"interval": FAST_INTERVAL, "max_body": f"{FAST_BODY}B"},
+        )
         self.start_owner()
         # Reading is not what is tried here.
         if not self.wait_committed(READ_SECONDS_MAX):
@@ -155,4 +167,5 @@ class Fast(Pace):
         self.backlog_lasts()
         admitted, refused, _, fill = self.reckon(round(offered))
         return self.verdict(
-            len(admitted) >= USED_GOAL * offered and len(refused) <= REFUSED_GOAL * offered and fill >= FILL_GOAL)
+            len(admitted) >= USED_GOAL * offered and len(refused) <= REFUSED_GOAL * offered and fill >= FILL_GOAL
+        )

@@ -24,6 +24,7 @@ import subprocess
 
 import chdb
 import pyarrow
+
 from stack.parts import ROOT
 from trial.base import START, Failure, carry_out
 
@@ -83,13 +84,17 @@ class Bench:
         line("information bound", bound, None)
         for each in packed:
             fills = sorted(batch["fill"] for batch in each.full)
-            print(f"{each.name}: {len(each.full)} full batches, {fills[0]:.1%} to {fills[-1]:.1%} full, "
-                  f"{each.rows_of_first} rows in the first, {each.cpu_seconds:.2f} s of CPU each; "
-                  "read back by ClickHouse, equal content")
+            print(
+                f"{each.name}: {len(each.full)} full batches, {fills[0]:.1%} to {fills[-1]:.1%} full, "
+                f"{each.rows_of_first} rows in the first, {each.cpu_seconds:.2f} s of CPU each; "
+                "read back by ClickHouse, equal content"
+            )
         snappy = realistic.others["ClickHouse's Parquet, snappy"] / realistic.bytes_per_row
         backlog = max(uniform.cpu_seconds, realistic.cpu_seconds) / SLOT_SECONDS
         share = max(map(self.cpu_seconds_at_rate, ("uniform", "realistic"))) / SLOT_SECONDS
-        print(f"packing, parts of one core: {share:.2%} at {self.given.rate} rows a second, {backlog:.2%} with a backlog")
+        print(
+            f"packing, parts of one core: {share:.2%} at {self.given.rate} rows a second, {backlog:.2%} with a backlog"
+        )
         self.result = {
             "uniform_bytes_per_row": round(uniform.bytes_per_row, 3),
             "uniform_rows_per_mib": round(MIB / uniform.bytes_per_row),
@@ -103,13 +108,20 @@ class Bench:
         goals = (
             (f"uniform at most {BPR_GOAL} B/row", uniform.bytes_per_row <= BPR_GOAL),
             (f"uniform at least {ROWS_GOAL} rows/MiB", MIB / uniform.bytes_per_row >= ROWS_GOAL),
-            (f"uniform at most {BOUND_GOAL} x the bound ({uniform.bytes_per_row / bound:.3f})",
-             uniform.bytes_per_row <= BOUND_GOAL * bound),
-            (f"realistic at least {SNAPPY_GOAL} x smaller than ClickHouse's snappy Parquet ({snappy:.2f})",
-             snappy >= SNAPPY_GOAL),
+            (
+                f"uniform at most {BOUND_GOAL} x the bound ({uniform.bytes_per_row / bound:.3f})",
+                uniform.bytes_per_row <= BOUND_GOAL * bound,
+            ),
+            (
+                f"realistic at least {SNAPPY_GOAL} x smaller than ClickHouse's snappy Parquet ({snappy:.2f})",
+                snappy >= SNAPPY_GOAL,
+            ),
             (f"compatible at most {COMPATIBLE_GOAL} B/row", compatible.bytes_per_row <= COMPATIBLE_GOAL),
             (f"every batch but the last at least {FULL:.0%} full ({least:.1%})", least >= FULL),
-            (f"packing at most {CPU_GOAL:.0%} of a core at {self.given.rate} rows a second ({share:.1%})", share <= CPU_GOAL),
+            (
+                f"packing at most {CPU_GOAL:.0%} of a core at {self.given.rate} rows a second ({share:.1%})",
+                share <= CPU_GOAL,
+            ),
             (f"packing at most {CPU_GOAL:.0%} of a core with a backlog ({backlog:.1%})", backlog <= CPU_GOAL),
         )
         for goal, met in goals:
@@ -124,8 +136,10 @@ class Bench:
 
 
 def line(name, uniform, realistic):
-    shown = "".join(f"{value:{wide}.2f} {MIB / value:9.0f}" if value else " " * (wide + 10)
-                    for wide, value in ((13, uniform), (17, realistic)))
+    shown = "".join(
+        f"{value:{wide}.2f} {MIB / value:9.0f}" if value else " " * (wide + 10)
+        for wide, value in ((13, uniform), (17, realistic))
+    )
     print(f"{shown}   {name}")
 
 
@@ -148,10 +162,29 @@ class Packed:
     def read_back(self):
         """Compares with the rows made again from the seed, and writes those in other formats."""
         expected = self.dir / "expected.ndjson"
-        call([RELEASE / "spoolhouse", "produce", "--dry-run", "--expect", expected, "--profile", self.profile,
-              "--count", self.given.count, "--rate", self.given.rate, "--seed", self.given.seed, "--start", START])
-        made = (f"(SELECT * REPLACE (replaceRegexpOne(remote_addr, '[0-9]+$', 'X') AS remote_addr) "
-                f"FROM file('{expected}', JSONEachRow, '{COLUMNS}'))")
+        call(
+            [
+                RELEASE / "spoolhouse",
+                "produce",
+                "--dry-run",
+                "--expect",
+                expected,
+                "--profile",
+                self.profile,
+                "--count",
+                self.given.count,
+                "--rate",
+                self.given.rate,
+                "--seed",
+                self.given.seed,
+                "--start",
+                START,
+            ]
+        )
+        made = (
+            f"(SELECT * REPLACE (replaceRegexpOne(remote_addr, '[0-9]+$', 'X') AS remote_addr) "
+            f"FROM file('{expected}', JSONEachRow, '{COLUMNS}'))"
+        )
         packed = f"file('{self.dir}/kept/*.parquet', Parquet, '{COLUMNS}')"
         content = "SELECT count(), sum(cityHash64({0})), groupBitXor(sipHash64({0})) FROM {1}"
         held, due = (query(content.format(NAMES, rows), "CSV") for rows in (packed, made))
@@ -165,8 +198,10 @@ class Packed:
             "RowBinary": len(query(first, "RowBinary")) / rows,
             "parquet-rs's defaults, zstd(1)": (self.dir / "defaults.parquet").stat().st_size / rows,
             "ClickHouse's Parquet, snappy": len(query(snappy, "Parquet")) / rows,
-            "ClickHouse's Native, zstd(1)":
-                len(pyarrow.Codec("zstd", compression_level=1).compress(query(first, "Native"))) / rows,
+            "ClickHouse's Native, zstd(1)": len(
+                pyarrow.Codec("zstd", compression_level=1).compress(query(first, "Native"))
+            )
+            / rows,
         }
 
     def bound(self):
@@ -179,8 +214,24 @@ def pack(given, profile, directory, count, *options):
     # Cargo names the file after a hash; the newest is the one just built.
     programs = [file for file in (RELEASE / "deps").glob("pack-*") if not file.suffix]
     program = max(programs, key=lambda file: file.stat().st_mtime)
-    said = call([program, "--dir", directory, "--profile", profile, "--count", count, "--rate", given.rate,
-                 "--seed", given.seed, "--start-milli", START_MILLI, *options])
+    said = call(
+        [
+            program,
+            "--dir",
+            directory,
+            "--profile",
+            profile,
+            "--count",
+            count,
+            "--rate",
+            given.rate,
+            "--seed",
+            given.seed,
+            "--start-milli",
+            START_MILLI,
+            *options,
+        ]
+    )
     return [json.loads(text) for text in said.splitlines()]
 
 

@@ -19,9 +19,9 @@ import subprocess
 import time
 import urllib.request
 
+from stack.control import down, up
 from stack.parts import PARTS, ROOT, TOPIC, Settings
 from stack.process import Daemon
-from stack.control import down, up
 from trial.base import Failure, Traffic, Trial, carry_out, toml
 
 HELP = "what the roll of segments costs and gains: loss window, files, latency, memory"
@@ -38,7 +38,9 @@ UNSENT = ("sealed", "ready", "batches", "sending")
 def add_arguments(parser):
     parser.add_argument("--seconds", type=int, default=200, metavar="N", help="of steady traffic [200]")
     parser.add_argument("--rate", type=int, default=200, metavar="N", help="messages a second of it [200]")
-    parser.add_argument("--burst", type=int, default=1_500_000, metavar="N", help="messages as fast as they go [1500000]")
+    parser.add_argument(
+        "--burst", type=int, default=1_500_000, metavar="N", help="messages as fast as they go [1500000]"
+    )
 
 
 def run(given):
@@ -61,13 +63,21 @@ class House:
     def start(self):
         if up([self.proxy]):
             raise Failure(f"the proxy of {self.name} did not come up")
-        self.config.write_text(toml({
-            "kafka": {"brokers": f"127.0.0.1:{self.bench.settings.kafka_port}", "topic": TOPIC,
-                      "group": self.name, "instance_id": self.name},
-            "spool": {"dir": str(self.dir / "spool")} | self.spool,
-            "upload": {"url": f"http://127.0.0.1:{self.port + 1}"},
-            "observe": {"listen": f"127.0.0.1:{self.port}"},
-        }))
+        self.config.write_text(
+            toml(
+                {
+                    "kafka": {
+                        "brokers": f"127.0.0.1:{self.bench.settings.kafka_port}",
+                        "topic": TOPIC,
+                        "group": self.name,
+                        "instance_id": self.name,
+                    },
+                    "spool": {"dir": str(self.dir / "spool")} | self.spool,
+                    "upload": {"url": f"http://127.0.0.1:{self.port + 1}"},
+                    "observe": {"listen": f"127.0.0.1:{self.port}"},
+                }
+            )
+        )
         self.process = self.owner.start([RELEASE, "run", "--config", self.config], cwd=self.dir)
 
     def get(self, path):
@@ -89,8 +99,10 @@ class House:
         except OSError:  # not yet
             return {}
         self.oldest = max(self.oldest, seen.get("spoolhouse_unsealed_age_seconds", 0.0))
-        rows, size, files = (sum(seen.get(f'spoolhouse_room_{what}{{room="{room}"}}', 0) for room in ("sealed", "ready"))
-                             for what in ("rows", "bytes", "files"))
+        rows, size, files = (
+            sum(seen.get(f'spoolhouse_room_{what}{{room="{room}"}}', 0) for room in ("sealed", "ready"))
+            for what in ("rows", "bytes", "files")
+        )
         if rows:
             self.row_bytes, self.rows_per_file = size / rows, rows / files
         return seen
@@ -103,8 +115,9 @@ class House:
         stored = [one["latency"] for one in status["attempts"] if one["outcome"] == "stored"][1:]
         self.latency = statistics.median(one["median_s"] for one in stored) if stored else None
         self.latency_most = max((one["most_s"] for one in stored), default=None)
-        self.peak_mib = next(int(line.split()[1]) / 1024 for line in open(f"/proc/{self.process.pid}/status")
-                             if line.startswith("VmHWM"))
+        self.peak_mib = next(
+            int(line.split()[1]) / 1024 for line in open(f"/proc/{self.process.pid}/status") if line.startswith("VmHWM")
+        )
 
     def stop(self):
         self.owner.terminate()
@@ -113,7 +126,9 @@ class House:
 
     def left(self):
         """Rows in its spool, once it is stopped."""
-        said = subprocess.run([RELEASE, "status", "--json", "--config", self.config], capture_output=True, text=True, cwd=self.dir)
+        said = subprocess.run(
+            [RELEASE, "status", "--json", "--config", self.config], capture_output=True, text=True, cwd=self.dir
+        )
         return sum(json.loads(said.stdout)["rooms"][room]["rows"] for room in UNSENT)
 
 
@@ -126,21 +141,38 @@ class Bench(Trial):
 
     def steps(self):
         self.prepare()
-        steady = self.measure([House(self, f"after-{roll}", place, roll_after=roll) for place, roll in enumerate(ROLL_AFTER)])
-        after = [{
-            "roll_after": house.spool["roll_after"], "oldest_unsynced_s": round(house.oldest, 1),
-            "files_per_hour": round(house.files * 3600 / self.given.seconds), "bytes_per_row": round(house.row_bytes, 1),
-            "latency_median_s": house.latency and round(house.latency, 1),
-            "latency_most_s": house.latency_most and round(house.latency_most, 1), "peak_mib": round(house.peak_mib),
-        } for house in steady]
+        steady = self.measure(
+            [House(self, f"after-{roll}", place, roll_after=roll) for place, roll in enumerate(ROLL_AFTER)]
+        )
+        after = [
+            {
+                "roll_after": house.spool["roll_after"],
+                "oldest_unsynced_s": round(house.oldest, 1),
+                "files_per_hour": round(house.files * 3600 / self.given.seconds),
+                "bytes_per_row": round(house.row_bytes, 1),
+                "latency_median_s": house.latency and round(house.latency, 1),
+                "latency_most_s": house.latency_most and round(house.latency_most, 1),
+                "peak_mib": round(house.peak_mib),
+            }
+            for house in steady
+        ]
         self.show(after)
         self.traffic = Traffic(rate=0, count=self.given.burst, seed=7)
-        burst = self.measure([House(self, f"bytes-{roll}", place, roll_after="60s", roll_bytes=roll)
-                              for place, roll in enumerate(ROLL_BYTES)])
-        large = [{
-            "roll_bytes": house.spool["roll_bytes"], "rows_per_file": round(house.rows_per_file),
-            "bytes_per_row": round(house.row_bytes, 1), "peak_mib": round(house.peak_mib),
-        } for house in burst]
+        burst = self.measure(
+            [
+                House(self, f"bytes-{roll}", place, roll_after="60s", roll_bytes=roll)
+                for place, roll in enumerate(ROLL_BYTES)
+            ]
+        )
+        large = [
+            {
+                "roll_bytes": house.spool["roll_bytes"],
+                "rows_per_file": round(house.rows_per_file),
+                "bytes_per_row": round(house.row_bytes, 1),
+                "peak_mib": round(house.peak_mib),
+            }
+            for house in burst
+        ]
         self.show(large)
         self.result = {"rate": self.given.rate, "seconds": self.given.seconds, "roll_after": after, "roll_bytes": large}
         return True
@@ -167,10 +199,16 @@ class Bench(Trial):
         for house in houses:
             house.note()
         wanted = self.sent_before + self.sent["messages"]
-        self.wait(lambda: all(house.look().get("spoolhouse_records_total", 0) >= wanted for house in houses), "all to be read")
+        self.wait(
+            lambda: all(house.look().get("spoolhouse_records_total", 0) >= wanted for house in houses), "all to be read"
+        )
         for house in houses:
             house.stop()
-        there = self.clickhouse.numbers("SELECT count() FROM http_log")[0] - stored_before + sum(house.left() for house in houses)
+        there = (
+            self.clickhouse.numbers("SELECT count() FROM http_log")[0]
+            - stored_before
+            + sum(house.left() for house in houses)
+        )
         self.houses, self.sent_before = [], wanted
         if there != wanted * len(houses):
             raise Failure(f"{there} rows are stored or in a spool, not {len(houses)} times {wanted}")

@@ -57,27 +57,38 @@ class Bench:
     def steps(self):
         shutil.rmtree(DIR, ignore_errors=True)
         DIR.mkdir(parents=True)
-        self.config.write_text(toml({
-            "kafka": {"brokers": f"127.0.0.1:{CLOSED_PORT}"},
-            "spool": {"dir": str(self.spool)},
-            "upload": {"url": f"http://127.0.0.1:{CLOSED_PORT}"},
-            "observe": {"listen": f"127.0.0.1:{self.port}"},
-        }))
+        self.config.write_text(
+            toml(
+                {
+                    "kafka": {"brokers": f"127.0.0.1:{CLOSED_PORT}"},
+                    "spool": {"dir": str(self.spool)},
+                    "upload": {"url": f"http://127.0.0.1:{CLOSED_PORT}"},
+                    "observe": {"listen": f"127.0.0.1:{self.port}"},
+                }
+            )
+        )
         made = self.ask("fill", self.given.files, self.given.batches)
         print(f"{made['files']} files made in {made['seconds']:.0f} s", flush=True)
         self.ask("plain")  # the first one fills the caches
-        print(f"{'round':>5} {'plain s':>8} {'open s':>7} {'ratio':>6} {'MiB':>5} {'verify s':>9} {'ratio':>6} {'MiB':>5}")
+        print(
+            f"{'round':>5} {'plain s':>8} {'open s':>7} {'ratio':>6} {'MiB':>5} {'verify s':>9} {'ratio':>6} {'MiB':>5}"
+        )
         rounds = []
         for number in range(1, self.given.rounds + 1):
             plain, opened, verified = self.ask("plain")["seconds"], self.open(), self.verify()
             rounds.append((plain, *opened, *verified))
-            print(f"{number:5} {plain:8.2f} {opened[0]:7.2f} {opened[0] / plain:6.2f} {opened[1]:5.0f} "
-                  f"{verified[0]:9.2f} {verified[0] / plain:6.2f} {verified[1]:5.0f}", flush=True)
+            print(
+                f"{number:5} {plain:8.2f} {opened[0]:7.2f} {opened[0] / plain:6.2f} {opened[1]:5.0f} "
+                f"{verified[0]:9.2f} {verified[0] / plain:6.2f} {verified[1]:5.0f}",
+                flush=True,
+            )
         plain, opened, open_peak, verified, verify_peak = zip(*rounds)
         steady = self.ask("look")
-        print(f"with all of them waiting: a frozen batch {steady['frozen_seconds'] * 1000:.0f} ms, "
-              f"a packed one {steady['packed_seconds'] * 1000:.0f} ms, "
-              f"counting the rooms {steady['holdings_seconds'] * 1000:.0f} ms")
+        print(
+            f"with all of them waiting: a frozen batch {steady['frozen_seconds'] * 1000:.0f} ms, "
+            f"a packed one {steady['packed_seconds'] * 1000:.0f} ms, "
+            f"counting the rooms {steady['holdings_seconds'] * 1000:.0f} ms"
+        )
         median = statistics.median
         return {
             "files": made["files"],
@@ -105,7 +116,8 @@ class Bench:
         with open(DIR / "spoolhouse.log", "wb") as log:
             begun = time.monotonic()
             process = subprocess.Popen(
-                [RELEASE / "spoolhouse", "run", "--config", self.config], cwd=DIR, stdin=subprocess.DEVNULL, stderr=log)
+                [RELEASE / "spoolhouse", "run", "--config", self.config], cwd=DIR, stdin=subprocess.DEVNULL, stderr=log
+            )
         try:
             while b" started " not in (DIR / "spoolhouse.log").read_bytes():
                 if process.poll() is not None or time.monotonic() - begun > START_SECONDS_MAX:
@@ -123,7 +135,11 @@ class Bench:
             begun = time.monotonic()
             process = subprocess.Popen(
                 [RELEASE / "spoolhouse", "verify", "--json", "--config", self.config],
-                cwd=DIR, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                cwd=DIR,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
             _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise Failure(f"verify found faults, or failed (status {status}): verify.log tells which")

@@ -20,8 +20,8 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from totals import report
 from stack.parts import ROOT
+from totals import report
 from totals.engine import Engine
 from totals.load import END, Load, realistic, sizes, uniform
 from totals.queries import DIMENSIONS, MANY, SECONDS, Combination, Range, chart_of_top, combinations
@@ -45,9 +45,20 @@ def add_arguments(parser):
     parser.add_argument("--rows", type=int, default=100_000_000, metavar="N", help="of realistic totals [100000000]")
     parser.add_argument("--uniform-rows", type=int, metavar="N", help="of uniform totals [a fifth]")
     parser.add_argument("--compare-rows", type=int, metavar="N", help="of each table side by side [a tenth]")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="warm runs of each query and value, fewer of those that take a second [5]")
-    parser.add_argument("--out", type=Path, default=DIR.with_name("bench-totals-report"), metavar="DIR",
-                        help="where measured.md and measured.svg go [target/bench-totals-report]")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="warm runs of each query and value, fewer of those that take a second [5]",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=DIR.with_name("bench-totals-report"),
+        metavar="DIR",
+        help="where measured.md and measured.svg go [target/bench-totals-report]",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the data, to take other times from it")
 
 
@@ -89,15 +100,37 @@ class Bench:
             traffic, count = Traffic("realistic", rate), int(rate * 3600 * hours * 0.6)  # the first hour has 60 %
             file = self.dir / "produced.ndjson"
             done = subprocess.run(
-                [RELEASE, "produce", "--dry-run", "--expect", file, "--profile", "realistic", "--count", str(count),
-                 "--rate", str(rate), "--seed", "1", "--start", f"{START[:10]}T00:00:00Z"],
-                stdin=subprocess.DEVNULL, capture_output=True, text=True)
+                [
+                    RELEASE,
+                    "produce",
+                    "--dry-run",
+                    "--expect",
+                    file,
+                    "--profile",
+                    "realistic",
+                    "--count",
+                    str(count),
+                    "--rate",
+                    str(rate),
+                    "--seed",
+                    "1",
+                    "--start",
+                    f"{START[:10]}T00:00:00Z",
+                ],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+            )
             if done.returncode:
                 raise Failure(f"producing for comparison failed:\n{done.stderr}")
-            produced = (f"SELECT * REPLACE (replaceRegexpOne(remote_addr, '[0-9]+$', 'X') AS remote_addr) "
-                        f"FROM file('{file}', JSONEachRow, '{PRODUCED}')")
-            counts = [[float(value) for value in self.engine.rows(distinct_keys(rows))[0]]
-                      for rows in (traffic.rows(END, 0, count), produced)]
+            produced = (
+                f"SELECT * REPLACE (replaceRegexpOne(remote_addr, '[0-9]+$', 'X') AS remote_addr) "
+                f"FROM file('{file}', JSONEachRow, '{PRODUCED}')"
+            )
+            counts = [
+                [float(value) for value in self.engine.rows(distinct_keys(rows))[0]]
+                for rows in (traffic.rows(END, 0, count), produced)
+            ]
             file.unlink()
             off = agreement(*counts)
             lines.append((rate, *counts, off))
@@ -114,17 +147,35 @@ class Bench:
         rows = found["http_log_totals"][0]
         say(f"{profile}: {rows} rows of totals at {traffic.rate} messages a second; {cost}")
         measured, charts = self.measure(profile, worth_asking(found))
-        return {"profile": profile, "traffic": traffic, "cost": cost, "sizes": found, "rows": rows,
-                "measured": measured, "charts": charts}
+        return {
+            "profile": profile,
+            "traffic": traffic,
+            "cost": cost,
+            "sizes": found,
+            "rows": rows,
+            "measured": measured,
+            "charts": charts,
+        }
 
     def values(self):
         """What to filter by, from frequent to rare."""
         found = []
         for place, status, cache in VALUES:
-            ranked = {d: self.engine.ask(f"SELECT {d} FROM http_log_totals GROUP BY {d} "
-                                         f"ORDER BY sum(requests) DESC, {d} LIMIT 1 OFFSET {place}") for d in MANY}
-            found.append({"resource_id": int(ranked["resource_id"]), "remote_addr": ranked["remote_addr"],
-                          "response_status": status, "cache_status": cache})
+            ranked = {
+                d: self.engine.ask(
+                    f"SELECT {d} FROM http_log_totals GROUP BY {d} "
+                    f"ORDER BY sum(requests) DESC, {d} LIMIT 1 OFFSET {place}"
+                )
+                for d in MANY
+            }
+            found.append(
+                {
+                    "resource_id": int(ranked["resource_id"]),
+                    "remote_addr": ranked["remote_addr"],
+                    "response_status": status,
+                    "cache_status": cache,
+                }
+            )
         return found
 
     def measure(self, profile, by_day):
@@ -132,13 +183,22 @@ class Bench:
         for name in SECONDS:
             time_range = Range.until(name, END - MINUTES_BEFORE_END * 60)
             for combination in combinations():
-                queries = [combination.sql(time_range, value, by_day=by_day) for value in (values if combination.filters else values[:1])]
+                queries = [
+                    combination.sql(time_range, value, by_day=by_day)
+                    for value in (values if combination.filters else values[:1])
+                ]
                 measured.append(self.time(name, combination, queries))
             for dimension in MANY:
-                charts.append(self.time(name, Combination((), (dimension,)), [chart_of_top(dimension, time_range, by_day)]))
+                charts.append(
+                    self.time(name, Combination((), (dimension,)), [chart_of_top(dimension, time_range, by_day)])
+                )
             done = [times for times in measured if times.time_range == name]
-            say(f"{profile}, {name}: {len(done)} kinds of query, the slowest: " + ", ".join(
-                f"{times.combination.name()} {times.p95():.0f} ms" for times in sorted(done, key=Times.p95)[:-6:-1]))
+            say(
+                f"{profile}, {name}: {len(done)} kinds of query, the slowest: "
+                + ", ".join(
+                    f"{times.combination.name()} {times.p95():.0f} ms" for times in sorted(done, key=Times.p95)[:-6:-1]
+                )
+            )
         return measured, charts
 
     def time(self, name, combination, queries):
@@ -149,8 +209,15 @@ class Bench:
             rounds = min(self.given.rounds, int(SECONDS_MAX / first.seconds))
             warm += [self.engine.run(sql) for _ in range(rounds)] or [first]
         most = max(warm, key=lambda run: run.rows)
-        return Times(name, combination, cold.seconds * 1000, tuple(run.seconds * 1000 for run in warm),
-                     most.rows, most.bytes, tuple(self.engine.read_from(queries[0])))
+        return Times(
+            name,
+            combination,
+            cold.seconds * 1000,
+            tuple(run.seconds * 1000 for run in warm),
+            most.rows,
+            most.bytes,
+            tuple(self.engine.read_from(queries[0])),
+        )
 
     def compare_tables(self, traffic):
         """Filters alone and groups alone, of the same rows in three tables; equal answers, medians."""
@@ -164,7 +231,9 @@ class Bench:
             for combination in kinds:
                 answers, medians = {}, {}
                 for source in SOURCES:
-                    sql = combination.sql(time_range, values, source, by_day=MANY if source == "http_log_totals" else None)
+                    sql = combination.sql(
+                        time_range, values, source, by_day=MANY if source == "http_log_totals" else None
+                    )
                     runs = [self.engine.run(sql) for _ in range(4)]
                     answers[source] = runs[0].answer
                     medians[source] = statistics.median(run.seconds * 1000 for run in runs[1:])
@@ -185,8 +254,11 @@ class Bench:
 
     def command(self):
         given = self.given
-        said = [f"--{name.replace('_', '-')} {getattr(given, name)}" for name in ("rows", "uniform_rows", "compare_rows", "rounds")
-                if getattr(given, name)]
+        said = [
+            f"--{name.replace('_', '-')} {getattr(given, name)}"
+            for name in ("rows", "uniform_rows", "compare_rows", "rounds")
+            if getattr(given, name)
+        ]
         return " ".join(("ops/bench totals", *said))
 
     def judge(self, months):
@@ -197,12 +269,18 @@ class Bench:
         mine = slowest["realistic"]
         self.result = {
             "rows": realistic_month["rows"],
-            "max_ms_1h": mine["1h", "chart"], "max_ms_1h_top_address": mine["1h", "address"],
-            "max_ms_24h": mine["24h", "chart"], "max_ms_24h_top_address": mine["24h", "address"],
-            "max_ms_30d": mine["30d", "chart"], "max_ms_30d_topn": mine["30d", "top"],
-            "max_ms_30d_more": mine["30d", "more"], "max_ms_30d_pairs": mine["30d", "pairs"],
-            "log_bytes_per_row": round(size / rows, 2), "totals_bytes_per_row": round(total / realistic_month["rows"], 2),
-            "uniform_rows": uniform_month["rows"], "uniform_max_ms_30d": slowest["uniform"]["30d", "chart"],
+            "max_ms_1h": mine["1h", "chart"],
+            "max_ms_1h_top_address": mine["1h", "address"],
+            "max_ms_24h": mine["24h", "chart"],
+            "max_ms_24h_top_address": mine["24h", "address"],
+            "max_ms_30d": mine["30d", "chart"],
+            "max_ms_30d_topn": mine["30d", "top"],
+            "max_ms_30d_more": mine["30d", "more"],
+            "max_ms_30d_pairs": mine["30d", "pairs"],
+            "log_bytes_per_row": round(size / rows, 2),
+            "totals_bytes_per_row": round(total / realistic_month["rows"], 2),
+            "uniform_rows": uniform_month["rows"],
+            "uniform_max_ms_30d": slowest["uniform"]["30d", "chart"],
             "uniform_max_ms_30d_topn": slowest["uniform"]["30d", "top"],
         }
         good = True
@@ -215,12 +293,22 @@ class Bench:
         return good
 
 
-KINDS = {"chart": "filters and groups", "address": "top by address", "top": "top by resource or address alone",
-         "more": "top by either, with status or cache status", "pairs": "top by resource and address"}
+KINDS = {
+    "chart": "filters and groups",
+    "address": "top by address",
+    "top": "top by resource or address alone",
+    "more": "top by either, with status or cache status",
+    "pairs": "top by resource and address",
+}
 WORST = {
-    ("1h", "chart"): CHART_MS_GOAL, ("1h", "address"): TOP_ADDRESS_MS_GOAL,
-    ("24h", "chart"): CHART_MS_GOAL, ("24h", "address"): TOP_ADDRESS_MS_GOAL,
-    ("30d", "chart"): MONTH_MS_GOAL, ("30d", "top"): MONTH_TOP_MS_GOAL, ("30d", "more"): MONTH_TOP_MS_GOAL, ("30d", "pairs"): None,
+    ("1h", "chart"): CHART_MS_GOAL,
+    ("1h", "address"): TOP_ADDRESS_MS_GOAL,
+    ("24h", "chart"): CHART_MS_GOAL,
+    ("24h", "address"): TOP_ADDRESS_MS_GOAL,
+    ("30d", "chart"): MONTH_MS_GOAL,
+    ("30d", "top"): MONTH_TOP_MS_GOAL,
+    ("30d", "more"): MONTH_TOP_MS_GOAL,
+    ("30d", "pairs"): None,
 }
 
 

@@ -40,8 +40,11 @@ def main():
     command = commands.add_parser("write", help="write the dashboards from the code in ops/lib/charts")
     command.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file would change")
     command = commands.add_parser(
-        "plot", help="draw a dashboard with real data into ops/grafana", description=charts_plot.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        "plot",
+        help="draw a dashboard with real data into ops/grafana",
+        description=charts_plot.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     charts_plot.add_arguments(command)
     given = parser.parse_args()
     return write(given.check) if given.command == "write" else charts_plot.run(given)

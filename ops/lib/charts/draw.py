@@ -23,8 +23,12 @@ LEGEND_MAX = 10
 
 TIMES_1000 = ("", " K", " Mil", " Bil", " Tri")
 SUFFIXES = {
-    "short": TIMES_1000, "none": TIMES_1000, "reqps": (" req/s", " K req/s", " M req/s"), "cps": (" /s", " K/s", " M/s"),
-    "bps": (" b/s", " kb/s", " Mb/s", " Gb/s", " Tb/s"), "decbytes": (" B", " kB", " MB", " GB", " TB"),
+    "short": TIMES_1000,
+    "none": TIMES_1000,
+    "reqps": (" req/s", " K req/s", " M req/s"),
+    "cps": (" /s", " K/s", " M/s"),
+    "bps": (" b/s", " kb/s", " Mb/s", " Gb/s", " Tb/s"),
+    "decbytes": (" B", " kB", " MB", " GB", " TB"),
 }
 
 
@@ -60,8 +64,12 @@ def dashboard(board, answer, title, file):
         if panel["type"] == "row":
             figure.text(0.008, top - 0.5 / height, panel["title"], fontsize=10, weight="bold", va="center")
             continue
-        box = (place["x"] / COLUMNS + 0.003, top - (place["h"] - 0.15) / height,
-               place["w"] / COLUMNS - 0.006, (place["h"] - 0.3) / height)
+        box = (
+            place["x"] / COLUMNS + 0.003,
+            top - (place["h"] - 0.15) / height,
+            place["w"] / COLUMNS - 0.006,
+            (place["h"] - 0.3) / height,
+        )
         frame = figure.add_axes(box)
         frame.set(xticks=[], yticks=[], facecolor="white")
         for spine in frame.spines.values():
@@ -85,7 +93,9 @@ def draw_figure(_figure, frame, _box, panel, value, _height):
     if value is None:
         frame.text(0.5, 0.42, "No data", ha="center", va="center", fontsize=11, color="gray")
         return
-    colour = [step["color"] for step in defaults["thresholds"]["steps"] if step["value"] is None or value >= step["value"]][-1]
+    colour = [
+        step["color"] for step in defaults["thresholds"]["steps"] if step["value"] is None or value >= step["value"]
+    ][-1]
     text = shown(value, defaults["unit"])
     for mapping in defaults.get("mappings") or []:
         found = mapping["options"].get(f"{value:g}")
@@ -106,8 +116,14 @@ def draw_lines(figure, frame, box, panel, lines, height):
         times = sorted({time for line in lines for time in line.times})
         columns = [dict(zip(line.times, line.values)) for line in lines]
         values = [[column.get(time) or 0 for time in times] for column in columns]
-        axes.stackplot(list(map(moment, times)), values, colors=colours, alpha=0.75, linewidth=0,
-                       labels=[line.name for line in lines])
+        axes.stackplot(
+            list(map(moment, times)),
+            values,
+            colors=colours,
+            alpha=0.75,
+            linewidth=0,
+            labels=[line.name for line in lines],
+        )
     else:
         for line, colour in zip(lines, colours):
             times = list(map(moment, line.times))
@@ -125,14 +141,27 @@ def draw_lines(figure, frame, box, panel, lines, height):
     for spine in axes.spines.values():
         spine.set_visible(False)
     handles, names = axes.get_legend_handles_labels()
-    frame.legend(handles[:LEGEND_MAX], names[:LEGEND_MAX], loc="lower left", ncols=5, fontsize=6.5, frameon=False,
-                 handlelength=1, columnspacing=1, borderaxespad=0.3)
+    frame.legend(
+        handles[:LEGEND_MAX],
+        names[:LEGEND_MAX],
+        loc="lower left",
+        ncols=5,
+        fontsize=6.5,
+        frameon=False,
+        handlelength=1,
+        columnspacing=1,
+        borderaxespad=0.3,
+    )
 
 
 def draw_table(_figure, frame, _box, panel, answer, _height):
     columns, rows = answer
-    units = {override["matcher"]["options"]: each["value"] for override in panel["fieldConfig"]["overrides"]
-             for each in override["properties"] if each["id"] == "unit"}
+    units = {
+        override["matcher"]["options"]: each["value"]
+        for override in panel["fieldConfig"]["overrides"]
+        for each in override["properties"]
+        if each["id"] == "unit"
+    }
     step = 1 / (len(rows) + 2.6)
     for place, column in enumerate(columns):
         left = 0.01 + place / len(columns)

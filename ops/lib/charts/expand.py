@@ -59,7 +59,7 @@ def arguments(text, start):
             depth += 1
         elif text[at] == ")":
             if depth == 0 and comma is not None:
-                return text[start:comma], text[comma + 1:at], at + 1
+                return text[start:comma], text[comma + 1 : at], at + 1
             depth -= 1
     raise Unknown(text[start:])
 
@@ -89,10 +89,10 @@ def macros(text, view):
     """The macros of the plugin's backend."""
     while found := MACRO.search(text):
         name, end, column = found[1], found.end(), None
-        if text[end:end + 1] == "(":
+        if text[end : end + 1] == "(":
             closing = text.index(")", end)  # the dashboards give them plain columns
-            column, end = text[end + 1:closing], closing + 1
-        text = text[:found.start()] + macro(name, column, view) + text[end:]
+            column, end = text[end + 1 : closing], closing + 1
+        text = text[: found.start()] + macro(name, column, view) + text[end:]
     return text
 
 

@@ -85,7 +85,8 @@ def series(title, description, unit, targets, width=12, stacked=False, name=None
         panel = panel.interval("1m")  # the finest that the totals know: finer buckets would be empty
     panel = panel.min(0).line_width(1).fill_opacity(60 if stacked else 15)
     panel = panel.show_points(models.VisibilityMode.AUTO).tooltip(
-        common.VizTooltipOptions().mode(models.TooltipDisplayMode.MULTI).sort(models.SortOrder.DESCENDING))
+        common.VizTooltipOptions().mode(models.TooltipDisplayMode.MULTI).sort(models.SortOrder.DESCENDING)
+    )
     legend = common.VizLegendOptions().show_legend(True).display_mode(models.LegendDisplayMode.LIST)
     panel = panel.legend(legend.placement(models.LegendPlacement.BOTTOM).calcs([]))
     if stacked:
@@ -101,8 +102,11 @@ def number(title, description, unit, targets, width=4, steps=((None, GREEN),), m
     panel = panel.datasource(asked(targets)).span(width).height(4)
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel = panel.graph_mode(models.BigValueGraphMode.NONE).color_mode(models.BigValueColorMode.VALUE)
-    panel = panel.thresholds(dashboard.ThresholdsConfig().mode(dashboards.ThresholdsMode.ABSOLUTE).steps(
-        [dashboards.Threshold(value, color) for value, color in steps]))
+    panel = panel.thresholds(
+        dashboard.ThresholdsConfig()
+        .mode(dashboards.ThresholdsMode.ABSOLUTE)
+        .steps([dashboards.Threshold(value, color) for value, color in steps])
+    )
     if mapping:
         texts = {value: dashboards.ValueMappingResult(text, color) for value, (text, color) in mapping.items()}
         panel = panel.mappings([dashboards.ValueMap(options=texts)])
@@ -116,8 +120,7 @@ def listing(title, description, sql, units, links, width=24):
     for column, unit in units.items():
         panel = panel.override_by_name(column, [dashboards.DynamicConfigValue("unit", unit)])
     for column, (text, url) in links.items():
-        panel = panel.override_by_name(
-            column, [dashboards.DynamicConfigValue("links", [{"title": text, "url": url}])])
+        panel = panel.override_by_name(column, [dashboards.DynamicConfigValue("links", [{"title": text, "url": url}])])
     return panel
 
 
@@ -160,6 +163,9 @@ def assert_understood(text):
     read = dashboards.Dashboard.from_json(json.loads(text))
     again = json.dumps(read, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
     if again != text:
-        differing = [f"{mine.strip()} became {theirs.strip()}"
-                     for mine, theirs in zip(text.splitlines(), again.splitlines()) if mine != theirs]
+        differing = [
+            f"{mine.strip()} became {theirs.strip()}"
+            for mine, theirs in zip(text.splitlines(), again.splitlines())
+            if mine != theirs
+        ]
         raise ValueError(f"the schema reads it otherwise: {differing[:3]}")

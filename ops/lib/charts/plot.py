@@ -17,10 +17,11 @@ import time
 import urllib.parse
 import urllib.request
 
+import duckdb
+
 from charts import draw as charts_draw
 from charts import expand
 from charts import read as charts_read
-import duckdb
 from charts.draw import Line
 from stack.clickhouse import ClickHouse
 from stack.parts import ROOT
@@ -64,8 +65,12 @@ class TrafficPlot(Trial):
         self.sent = {"messages": self.traffic.count}
         self.load(self.expected())
         first = START_SECONDS // HOUR * HOUR + HOUR
-        view = expand.View(first, first + DAY - 2 * HOUR, 600,
-                           {name: ALL for name in ("resource", "status", "cache", "address")} | {"top": "10", "by": "requests"})
+        view = expand.View(
+            first,
+            first + DAY - 2 * HOUR,
+            600,
+            {name: ALL for name in ("resource", "status", "cache", "address")} | {"top": "10", "by": "requests"},
+        )
         title = f"Spoolhouse: traffic    ({self.traffic.count:,} synthetic records of one day)"
         file = PICTURES / "traffic.png"
         charts_draw.dashboard(board("spoolhouse-traffic"), FromClickHouse(self.clickhouse, view), title, file)
@@ -82,13 +87,18 @@ class TrafficPlot(Trial):
 
     def load(self, file):
         db = duckdb.connect()
-        db.execute(r"CREATE TABLE log AS SELECT * REPLACE (regexp_replace(remote_addr, '\d+$', 'X') AS remote_addr, "
-                   "timestamp::UINTEGER AS timestamp) FROM read_json(?, format='newline_delimited')", [str(file)])
+        db.execute(
+            r"CREATE TABLE log AS SELECT * REPLACE (regexp_replace(remote_addr, '\d+$', 'X') AS remote_addr, "
+            "timestamp::UINTEGER AS timestamp) FROM read_json(?, format='newline_delimited')",
+            [str(file)],
+        )
         batch = self.dir / "batch.parquet"
         last = db.execute("SELECT max(timestamp) FROM log").fetchone()[0]
         for begin in range(START_SECONDS // HOUR * HOUR, last + 1, HOUR):
-            db.execute(f"COPY (SELECT * FROM log WHERE timestamp BETWEEN {begin} AND {begin + HOUR - 1}) "
-                       f"TO '{batch}' (FORMAT parquet)")
+            db.execute(
+                f"COPY (SELECT * FROM log WHERE timestamp BETWEEN {begin} AND {begin + HOUR - 1}) "
+                f"TO '{batch}' (FORMAT parquet)"
+            )
             self.clickhouse.query(f"INSERT INTO http_log SELECT * FROM file('{batch}', Parquet)")
         counted = self.clickhouse.numbers("SELECT sum(requests) FROM http_log_totals")[0]
         if counted != self.traffic.count:
@@ -106,9 +116,13 @@ class FromClickHouse:
 
     def __call__(self, panel):
         text = expand.sql(panel["targets"][0]["rawSql"], self.view)
-        answer = json.loads(self.server.query(
-            text + "\nSETTINGS output_format_json_quote_64bit_integers = 0, date_time_output_format = 'unix_timestamp' "
-            "FORMAT JSONCompact"))
+        answer = json.loads(
+            self.server.query(
+                text
+                + "\nSETTINGS output_format_json_quote_64bit_integers = 0, date_time_output_format = 'unix_timestamp' "
+                "FORMAT JSONCompact"
+            )
+        )
         columns, rows = [column["name"] for column in answer["meta"]], answer["data"]
         if panel["type"] == "stat":
             return rows[0][0]
@@ -152,13 +166,23 @@ class PipelinePlot(Trial):
         return True
 
     def start_prometheus(self, program):
-        config = {"global": {"scrape_interval": f"{SCRAPE_SECONDS}s"}, "scrape_configs": [{
-            "job_name": "spoolhouse", "static_configs": [{"targets": [f"127.0.0.1:{self.settings.metrics_port}"]}]}]}
+        config = {
+            "global": {"scrape_interval": f"{SCRAPE_SECONDS}s"},
+            "scrape_configs": [
+                {"job_name": "spoolhouse", "static_configs": [{"targets": [f"127.0.0.1:{self.settings.metrics_port}"]}]}
+            ],
+        }
         file = self.dir / "prometheus.json"
         file.write_text(json.dumps(config))  # JSON is YAML
-        self.prometheus.start([
-            program, f"--config.file={file}", f"--storage.tsdb.path={self.dir / 'prometheus'}",
-            f"--web.listen-address=127.0.0.1:{self.prometheus_port}"], cwd=self.dir)
+        self.prometheus.start(
+            [
+                program,
+                f"--config.file={file}",
+                f"--storage.tsdb.path={self.dir / 'prometheus'}",
+                f"--web.listen-address=127.0.0.1:{self.prometheus_port}",
+            ],
+            cwd=self.dir,
+        )
 
     def stop_all(self):
         self.prometheus.terminate()
@@ -194,7 +218,9 @@ class FromPrometheus:
             if panel["type"] == "stat":
                 found = self.ask("query", query=text, time=self.view.end)
                 return float(found[0]["value"][1]) if found else None
-            for series in self.ask("query_range", query=text, start=self.view.start, end=self.view.end, step=self.view.interval):
+            for series in self.ask(
+                "query_range", query=text, start=self.view.start, end=self.view.end, step=self.view.interval
+            ):
                 name = target["legendFormat"]
                 for label, value in series["metric"].items():
                     name = name.replace("{{%s}}" % label, value)

@@ -8,11 +8,22 @@ reads no column that it does not show, so that the projections of the table can
 answer it (sql/README.md). A ratio is therefore taken over sums, never summed.
 """
 
-from charts.grafana import (
-    CLICKHOUSE, ORANGE, RED, choice, lay_out, listing, number, series, source, sql_series, sql_table,
-)
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as dashboards
+
+from charts.grafana import (
+    CLICKHOUSE,
+    ORANGE,
+    RED,
+    choice,
+    lay_out,
+    listing,
+    number,
+    series,
+    source,
+    sql_series,
+    sql_table,
+)
 
 UID = "spoolhouse-traffic"
 VALUES_MAX = 1000  # that a variable lists; any other can be typed
@@ -33,7 +44,8 @@ HITS = "('HIT', 'STALE', 'UPDATING', 'REVALIDATED')"
 
 CHOSEN = "".join(
     f"\n  AND $__conditionalAll({column} IN (${{{name}:singlequote}}), ${name})"
-    for name, (column, _) in DIMENSIONS.items())
+    for name, (column, _) in DIMENSIONS.items()
+)
 IN_RANGE = f"WHERE $__timeFilter(minute){CHOSEN}"
 
 # The days that lie wholly in the range are asked by day, which projections of
@@ -54,42 +66,53 @@ def by_days_and_edges(name, columns, group, chosen=CHOSEN):
         f"$__timeFilter(minute) AND (toDate(minute) IN ({FIRST_DAY}, {LAST_DAY}) OR NOT ({by_day}))",
     )
     return "\nUNION ALL\n".join(
-        f"SELECT {columns}\nFROM http_log_totals\nWHERE {condition}{chosen}\nGROUP BY {group}" for condition in parts)
+        f"SELECT {columns}\nFROM http_log_totals\nWHERE {condition}{chosen}\nGROUP BY {group}" for condition in parts
+    )
 
 
 def top(name):
     """A condition: only the first $top values of the dimension by $by."""
     column, _ = DIMENSIONS[name]
     rows = by_days_and_edges(name, f"{column}, sum($by) AS amount", column)
-    return (f"  AND {column} IN (\nSELECT {column} FROM (\n{rows}\n)\n"
-            f"GROUP BY {column} ORDER BY sum(amount) DESC, {column} LIMIT $top)")
+    return (
+        f"  AND {column} IN (\nSELECT {column} FROM (\n{rows}\n)\n"
+        f"GROUP BY {column} ORDER BY sum(amount) DESC, {column} LIMIT $top)"
+    )
 
 
 def over_time(value, alias):
-    return (f'SELECT $__timeInterval(minute) AS time, {value} AS "{alias}"\nFROM http_log_totals\n'
-            f"{IN_RANGE}\nGROUP BY time ORDER BY time")
+    return (
+        f'SELECT $__timeInterval(minute) AS time, {value} AS "{alias}"\nFROM http_log_totals\n'
+        f"{IN_RANGE}\nGROUP BY time ORDER BY time"
+    )
 
 
 def over_time_by(name, value, alias):
     """One line per value of a dimension; a label has to be text."""
     column, _ = DIMENSIONS[name]
     limit = f"\n{top(name)}" if name in RANKED else ""
-    return (f'SELECT $__timeInterval(minute) AS time, toString({column}) AS {name}, {value} AS "{alias}"\n'
-            f"FROM http_log_totals\n{IN_RANGE}{limit}\n"
-            f"GROUP BY time, {column} ORDER BY time, {column}")
+    return (
+        f'SELECT $__timeInterval(minute) AS time, toString({column}) AS {name}, {value} AS "{alias}"\n'
+        f"FROM http_log_totals\n{IN_RANGE}{limit}\n"
+        f"GROUP BY time, {column} ORDER BY time, {column}"
+    )
 
 
 def share_over_time(column, *shares):
     """Shares of requests, each (condition on the column, alias): over sums by that column."""
     shown = ", ".join(f'sumIf(amount, {condition}) / sum(amount) AS "{alias}"' for condition, alias in shares)
-    return (f"SELECT time, {shown}\nFROM (\n"
-            f"SELECT $__timeInterval(minute) AS time, {column}, sum(requests) AS amount\nFROM http_log_totals\n"
-            f"{IN_RANGE}\nGROUP BY time, {column}\n)\nGROUP BY time ORDER BY time")
+    return (
+        f"SELECT time, {shown}\nFROM (\n"
+        f"SELECT $__timeInterval(minute) AS time, {column}, sum(requests) AS amount\nFROM http_log_totals\n"
+        f"{IN_RANGE}\nGROUP BY time, {column}\n)\nGROUP BY time ORDER BY time"
+    )
 
 
 def share(column, condition, alias):
-    return (f'SELECT sumIf(amount, {condition}) / sum(amount) AS "{alias}"\nFROM (\n'
-            f"SELECT {column}, sum(requests) AS amount\nFROM http_log_totals\n{IN_RANGE}\nGROUP BY {column}\n)")
+    return (
+        f'SELECT sumIf(amount, {condition}) / sum(amount) AS "{alias}"\nFROM (\n'
+        f"SELECT {column}, sum(requests) AS amount\nFROM http_log_totals\n{IN_RANGE}\nGROUP BY {column}\n)"
+    )
 
 
 def figure(value, alias):
@@ -99,13 +122,18 @@ def figure(value, alias):
 def ranking(name):
     column, label = DIMENSIONS[name]
     rows = by_days_and_edges(
-        name, f"{column}, cache_status, sum($by) AS amount, sum(requests) AS asked, sum(bytes_sent) AS sent, "
-        "sum(request_time_milli) AS took", f"{column}, cache_status")
+        name,
+        f"{column}, cache_status, sum($by) AS amount, sum(requests) AS asked, sum(bytes_sent) AS sent, "
+        "sum(request_time_milli) AS took",
+        f"{column}, cache_status",
+    )
     # As text, so that an id is not written like a quantity.
-    return (f'SELECT toString({column}) AS "{label}", sum(asked) AS "Requests", sum(sent) AS "Bytes sent",\n'
-            f'  sumIf(asked, cache_status IN {HITS}) / sum(asked) AS "Hit ratio",\n'
-            f'  sum(took) / sum(asked) AS "Mean request time"\nFROM (\n{rows}\n)\n'
-            f"GROUP BY {column} ORDER BY sum(amount) DESC, {column} LIMIT $top")
+    return (
+        f'SELECT toString({column}) AS "{label}", sum(asked) AS "Requests", sum(sent) AS "Bytes sent",\n'
+        f'  sumIf(asked, cache_status IN {HITS}) / sum(asked) AS "Hit ratio",\n'
+        f'  sum(took) / sum(asked) AS "Mean request time"\nFROM (\n{rows}\n)\n'
+        f"GROUP BY {column} ORDER BY sum(amount) DESC, {column} LIMIT $top"
+    )
 
 
 SECONDS = "greatest($__toTime - $__fromTime, 1)"
@@ -120,17 +148,34 @@ COLUMN_UNITS = {"Requests": COUNT, "Bytes sent": BYTES, "Hit ratio": PERCENT, "M
 def figures():
     return [
         number("Requests", "In the time range", COUNT, sql_table(figure("sum(requests)", "Requests"))),
-        number("Mean rate", "Requests per second over the time range", PER_SECOND,
-               sql_table(figure(f"sum(requests) / {SECONDS}", "Requests per second"))),
-        number("Mean bandwidth", "Bits sent per second over the time range", BITS,
-               sql_table(figure(f"sum(bytes_sent) * 8 / {SECONDS}", "Bandwidth"))),
-        number("Hit ratio", HIT_NOTE, PERCENT,
-               sql_table(share("cache_status", f"cache_status IN {HITS}", "Hit ratio"))),
-        number("Server errors", "Requests answered with 500 to 599 of all requests", PERCENT,
-               sql_table(share("response_status", "response_status BETWEEN 500 AND 599", "Server errors")),
-               steps=((None, "green"), (0.01, ORANGE), (0.05, RED))),
-        number("Mean request time", "Time from the request to the end of its answer", MILLISECONDS,
-               sql_table(figure(MEAN_TIME, "Mean request time"))),
+        number(
+            "Mean rate",
+            "Requests per second over the time range",
+            PER_SECOND,
+            sql_table(figure(f"sum(requests) / {SECONDS}", "Requests per second")),
+        ),
+        number(
+            "Mean bandwidth",
+            "Bits sent per second over the time range",
+            BITS,
+            sql_table(figure(f"sum(bytes_sent) * 8 / {SECONDS}", "Bandwidth")),
+        ),
+        number(
+            "Hit ratio", HIT_NOTE, PERCENT, sql_table(share("cache_status", f"cache_status IN {HITS}", "Hit ratio"))
+        ),
+        number(
+            "Server errors",
+            "Requests answered with 500 to 599 of all requests",
+            PERCENT,
+            sql_table(share("response_status", "response_status BETWEEN 500 AND 599", "Server errors")),
+            steps=((None, "green"), (0.01, ORANGE), (0.05, RED)),
+        ),
+        number(
+            "Mean request time",
+            "Time from the request to the end of its answer",
+            MILLISECONDS,
+            sql_table(figure(MEAN_TIME, "Mean request time")),
+        ),
     ]
 
 
@@ -138,14 +183,34 @@ def all_traffic():
     return [
         series("Requests per second", "", PER_SECOND, sql_series(over_time(RATE, "Requests"))),
         series("Bandwidth", "Bits sent per second", BITS, sql_series(over_time(BANDWIDTH, "Bandwidth"))),
-        series("Hit ratio over time", HIT_NOTE, PERCENT,
-               sql_series(share_over_time("cache_status", (f"cache_status IN {HITS}", "Hit ratio"))), width=8, share=True),
-        series("Errors", "Requests answered with 400 to 499 and with 500 to 599 of all requests", PERCENT,
-               sql_series(share_over_time(
-                   "response_status", ("response_status BETWEEN 400 AND 499", "4xx"),
-                   ("response_status BETWEEN 500 AND 599", "5xx"))), width=8),
-        series("Mean request time over time", "", MILLISECONDS,
-               sql_series(over_time(MEAN_TIME, "Mean request time")), width=8),
+        series(
+            "Hit ratio over time",
+            HIT_NOTE,
+            PERCENT,
+            sql_series(share_over_time("cache_status", (f"cache_status IN {HITS}", "Hit ratio"))),
+            width=8,
+            share=True,
+        ),
+        series(
+            "Errors",
+            "Requests answered with 400 to 499 and with 500 to 599 of all requests",
+            PERCENT,
+            sql_series(
+                share_over_time(
+                    "response_status",
+                    ("response_status BETWEEN 400 AND 499", "4xx"),
+                    ("response_status BETWEEN 500 AND 599", "5xx"),
+                )
+            ),
+            width=8,
+        ),
+        series(
+            "Mean request time over time",
+            "",
+            MILLISECONDS,
+            sql_series(over_time(MEAN_TIME, "Mean request time")),
+            width=8,
+        ),
     ]
 
 
@@ -153,18 +218,35 @@ def by(name):
     _, label = DIMENSIONS[name]
     kind = label.lower() + (", the first $top by $by" if name in RANKED else "")
     return [
-        series(f"Requests per second by {kind}", "", PER_SECOND,
-               sql_series(over_time_by(name, RATE, "Requests")), stacked=True, name=name),
-        series(f"Bandwidth by {kind}", "Bits sent per second", BITS,
-               sql_series(over_time_by(name, BANDWIDTH, "Bandwidth")), stacked=True, name=name),
+        series(
+            f"Requests per second by {kind}",
+            "",
+            PER_SECOND,
+            sql_series(over_time_by(name, RATE, "Requests")),
+            stacked=True,
+            name=name,
+        ),
+        series(
+            f"Bandwidth by {kind}",
+            "Bits sent per second",
+            BITS,
+            sql_series(over_time_by(name, BANDWIDTH, "Bandwidth")),
+            stacked=True,
+            name=name,
+        ),
     ]
 
 
 def first(name):
     _, label = DIMENSIONS[name]
     link = f"/d/{UID}?${{__url_time_range}}&var-{name}=${{__value.raw}}"
-    return listing(f"{label}: the first $top by $by", "The sums are those of the whole time range",
-                   ranking(name), COLUMN_UNITS, {label: (f"Only this {label.lower()}", link)})
+    return listing(
+        f"{label}: the first $top by $by",
+        "The sums are those of the whole time range",
+        ranking(name),
+        COLUMN_UNITS,
+        {label: (f"Only this {label.lower()}", link)},
+    )
 
 
 def filter_variable(name):
@@ -176,8 +258,10 @@ def filter_variable(name):
         rows = by_days_and_edges(name, columns, column, chosen="")
     else:
         rows = f"SELECT {columns}\nFROM http_log_totals\nWHERE $__timeFilter(minute)\nGROUP BY {column}"
-    query = (f"SELECT toString({column}) FROM (\n{rows}\n)\n"
-             f"GROUP BY {column} ORDER BY sum(amount) DESC, {column} LIMIT {VALUES_MAX}")
+    query = (
+        f"SELECT toString({column}) FROM (\n{rows}\n)\n"
+        f"GROUP BY {column} ORDER BY sum(amount) DESC, {column} LIMIT {VALUES_MAX}"
+    )
     variable = dashboard.QueryVariable(name).label(label).datasource(CLICKHOUSE)
     variable = variable.description(f"The {VALUES_MAX} most requested of the time range; others can be typed")
     variable = variable.query({"editorType": "sql", "format": 1, "rawSql": query, "refId": name}).definition(query)
@@ -194,16 +278,30 @@ def board():
     board.with_variable(source("clickhouse", "ClickHouse", CLICKHOUSE.type_val, "spoolhouse-clickhouse"))
     for name in DIMENSIONS:
         board.with_variable(filter_variable(name))
-    board.with_variable(choice("top", "First", [(n, n) for n in ("10", "5", "20", "50", "100")],
-                               "How many resources and addresses are shown"))
-    board.with_variable(choice("by", "Ranked by", [
-        ("requests", "requests"), ("bytes sent", "bytes_sent"), ("request time", "request_time_milli")],
-        "By which sum resources and addresses are ranked"))
-    return lay_out(board, [
-        (None, figures()),
-        ("All traffic", all_traffic()),
-        ("By status", by("status")),
-        ("By cache status", by("cache")),
-        ("By resource", [*by("resource"), first("resource")]),
-        ("By address", [*by("address"), first("address")]),
-    ])
+    board.with_variable(
+        choice(
+            "top",
+            "First",
+            [(n, n) for n in ("10", "5", "20", "50", "100")],
+            "How many resources and addresses are shown",
+        )
+    )
+    board.with_variable(
+        choice(
+            "by",
+            "Ranked by",
+            [("requests", "requests"), ("bytes sent", "bytes_sent"), ("request time", "request_time_milli")],
+            "By which sum resources and addresses are ranked",
+        )
+    )
+    return lay_out(
+        board,
+        [
+            (None, figures()),
+            ("All traffic", all_traffic()),
+            ("By status", by("status")),
+            ("By cache status", by("cache")),
+            ("By resource", [*by("resource"), first("resource")]),
+            ("By address", [*by("address"), first("address")]),
+        ],
+    )

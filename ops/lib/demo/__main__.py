@@ -9,10 +9,10 @@ import random
 import sys
 import time
 
-from stack import proxy_log
-from trial import reconcile
 from demo.view import View
+from stack import proxy_log
 from stack.parts import ROOT
+from trial import reconcile
 from trial.base import TICK_SECONDS, Traffic, Trial, carry_out
 
 DIR = ROOT / "target/demo"
@@ -35,11 +35,17 @@ def arguments():
     )
     parser.add_argument("--seconds", type=int, default=150, metavar="N", help="how long to produce [150]")
     parser.add_argument("--rate", type=int, default=400, metavar="N", help="messages per second [400]")
-    parser.add_argument("--kill", type=int, default=0, metavar="N",
-                        help="kill -9 spoolhouse N times at random moments and start it again at once [0]")
+    parser.add_argument(
+        "--kill",
+        type=int,
+        default=0,
+        metavar="N",
+        help="kill -9 spoolhouse N times at random moments and start it again at once [0]",
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the traffic and the kills [1]")
-    parser.add_argument("--bad-percent", type=float, default=0.5, metavar="P",
-                        help="share of messages that are no record [0.5]")
+    parser.add_argument(
+        "--bad-percent", type=float, default=0.5, metavar="P", help="share of messages that are no record [0.5]"
+    )
     parser.add_argument("--keep", action="store_true", help="keep target/demo/ even when everything is in order")
     given = parser.parse_args()
     if given.seconds < 1 or given.rate < 1:

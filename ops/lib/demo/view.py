@@ -8,9 +8,10 @@ import os
 import sys
 import time
 
+from confluent_kafka import KafkaException
+
 from stack import proxy_log
 from stack.clickhouse import ClickHouseError
-from confluent_kafka import KafkaException
 
 ROOMS = ("open", "sealed", "ready", "batches", "sending", "rejected", "undecodable", "doubtful")
 LINE_SECONDS = 10  # between lines when nobody watches a terminal
@@ -73,7 +74,9 @@ class View:
             print(
                 f"{elapsed:5.0f} s  {state}: kafka {produced} (uncommitted {produced - committed})  "
                 f"spool {files} files {human(size)}  clickhouse {log} rows, totals {totals}  "
-                f"proxy {len(inserts)} inserts of {len(lines)} requests", flush=True)
+                f"proxy {len(inserts)} inserts of {len(lines)} requests",
+                flush=True,
+            )
 
     def say(self, text):
         """A line that stays."""

@@ -33,8 +33,9 @@ def server():
     """A Spoolhouse of its own that reaches no Kafka; gives its URL."""
     with tempfile.TemporaryDirectory() as directory:
         env = os.environ | {"SPOOLHOUSE_KAFKA__BROKERS": "127.0.0.1:1", "SPOOLHOUSE_OBSERVE__LISTEN": "127.0.0.1:0"}
-        process = subprocess.Popen([ROOT / "target/debug/spoolhouse", "run"], cwd=directory, env=env,
-                                   stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [ROOT / "target/debug/spoolhouse", "run"], cwd=directory, env=env, stderr=subprocess.PIPE, text=True
+        )
         try:
             for line in process.stderr:
                 if "listen=" in line:
@@ -48,8 +49,10 @@ def server():
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="ops/screenshots", description="Takes the pictures of the status page with made-up figures, into "
-        "ops/pictures/: " + ", ".join(f"{name}.png" for name, *_ in WANTED) + ".")
+        prog="ops/screenshots",
+        description="Takes the pictures of the status page with made-up figures, into "
+        "ops/pictures/: " + ", ".join(f"{name}.png" for name, *_ in WANTED) + ".",
+    )
     parser.add_argument("--url", help="of a server that runs already; its own figures are not shown")
     given = parser.parse_args()
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,9 @@ def chromium():
 @contextlib.contextmanager
 def page(browser, url, state=None, width=1120, height=900, **options):
     """The page with `state` in it; `problems` on it collects what the console and the network complain of."""
-    context = browser.new_context(viewport={"width": width, "height": height}, locale="en-GB", timezone_id="UTC", **options)
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, locale="en-GB", timezone_id="UTC", **options
+    )
     context.set_default_timeout(LOAD_MS_MAX)
     tab = context.new_page()
     tab.problems = []

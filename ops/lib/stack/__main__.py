@@ -57,7 +57,10 @@ def arguments():
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
-            "parts", nargs="+" if name == "restart" else "*", metavar="PART", type=part_name,
+            "parts",
+            nargs="+" if name == "restart" else "*",
+            metavar="PART",
+            type=part_name,
             help=", ".join(PARTS) + ("" if name == "restart" else "; all when none is named"),
         )
     command = commands.add_parser("logs", help="the last lines of a part's log", description="Show a part's log.")

@@ -47,8 +47,13 @@ REQUESTS = [
     ("select, both", "POST", {"query": "SELECT 1"}, b"+ 1 FORMAT JSONEachRow", {}),
     ("default_format", "GET", {"query": "SELECT 1 AS x", "default_format": "CSV"}, None, {}),
     ("query_id", "GET", {"query": "SELECT 1", "query_id": "mine"}, None, {}),
-    ("setting", "GET", {"query": "SELECT value FROM system.settings WHERE name = 'max_threads'", "max_threads": "3"},
-     None, {}),
+    (
+        "setting",
+        "GET",
+        {"query": "SELECT value FROM system.settings WHERE name = 'max_threads'", "max_threads": "3"},
+        None,
+        {},
+    ),
     ("create table", "POST", {}, b"CREATE TABLE t (a UInt8, b DateTime) ENGINE = MergeTree ORDER BY a", {}),
     ("create again", "POST", {}, b"CREATE TABLE t (a UInt8, b DateTime) ENGINE = MergeTree ORDER BY a", {}),
     ("insert TSV", "POST", {"query": INSERT_TSV}, b"1\t2026-01-02 03:04:05\n", {}),
@@ -111,8 +116,11 @@ def main():
     python = str(TOOLS / "venv/bin/python")
     try:
         start(server, [program, f"--config-file={DIR}/server.xml"], SERVER)
-        start(front, [python, str(TEMPLATES / "clickhouse_front.py"), "--port", str(FRONT), "--data", str(DIR / "front")],
-              FRONT)
+        start(
+            front,
+            [python, str(TEMPLATES / "clickhouse_front.py"), "--port", str(FRONT), "--data", str(DIR / "front")],
+            FRONT,
+        )
         compare()
     finally:
         for daemon in (server, front):

@@ -36,7 +36,9 @@ def up(parts):
         if wait_ready(part):
             part.after_start()
             took = time.monotonic() - begun
-            print(f"{part.name:<11}{took:4.1f} s  127.0.0.1:{part.port}  pid {part.daemon.pid()}  {how[part]}", flush=True)
+            print(
+                f"{part.name:<11}{took:4.1f} s  127.0.0.1:{part.port}  pid {part.daemon.pid()}  {how[part]}", flush=True
+            )
         else:
             failed = True
             print(f"{part.name:<11}does not answer; the last lines of {part.daemon.log_file}:", file=sys.stderr)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicPartition
+
 from stack.parts import TOPIC
 
 
@@ -13,14 +14,19 @@ class Kafka:
     partitions: int
 
     def __post_init__(self):
-        self.consumer = Consumer({
-            "bootstrap.servers": f"127.0.0.1:{self.port}", "group.id": self.group, "log_level": 0,
-            "enable.auto.commit": False,
-        })
+        self.consumer = Consumer(
+            {
+                "bootstrap.servers": f"127.0.0.1:{self.port}",
+                "group.id": self.group,
+                "log_level": 0,
+                "enable.auto.commit": False,
+            }
+        )
 
     def ends(self):
-        return [self.consumer.get_watermark_offsets(TopicPartition(TOPIC, n), timeout=5)[1]
-                for n in range(self.partitions)]
+        return [
+            self.consumer.get_watermark_offsets(TopicPartition(TOPIC, n), timeout=5)[1] for n in range(self.partitions)
+        ]
 
     def committed(self):
         """What the group has committed; a partition without a commit counts as 0."""

@@ -130,8 +130,11 @@ class Kafka(Part):
     def values(self):
         s = self.settings
         return {
-            "dir": s.dir, "port": s.kafka_port, "controller_port": s.controller_port,
-            "retention_ms": s.retention_ms, "retention_check_ms": s.retention_check_ms,
+            "dir": s.dir,
+            "port": s.kafka_port,
+            "controller_port": s.controller_port,
+            "retention_ms": s.retention_ms,
+            "retention_check_ms": s.retention_check_ms,
             "first_check_ms": min(s.retention_check_ms, 30_000),
         }
 
@@ -149,8 +152,13 @@ class Kafka(Part):
         # "k": an id that begins with "-" would be taken for an option.
         cluster = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         tool = self.java(
-            "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool",
-            "format", "--cluster-id", cluster, "--config", str(self.config_file()),
+            "-XX:TieredStopAtLevel=1",
+            "kafka.tools.StorageTool",
+            "format",
+            "--cluster-id",
+            cluster,
+            "--config",
+            str(self.config_file()),
         )
         done = subprocess.run(tool, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
@@ -211,8 +219,13 @@ class Proxy(Part):
     def values(self):
         s = self.settings
         return {
-            "dir": s.dir, "port": s.proxy_port, "clickhouse_port": s.clickhouse_port, "rate": s.proxy_rate,
-            "body_limit": f"client_max_body_size {s.proxy_body};" if s.proxy_body else "# client_max_body_size: default",
+            "dir": s.dir,
+            "port": s.proxy_port,
+            "clickhouse_port": s.clickhouse_port,
+            "rate": s.proxy_rate,
+            "body_limit": f"client_max_body_size {s.proxy_body};"
+            if s.proxy_body
+            else "# client_max_body_size: default",
         }
 
     def prepare(self):

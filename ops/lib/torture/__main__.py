@@ -24,12 +24,12 @@ import sys
 import time
 from collections import Counter
 
-from stack import proxy_log
-from trial import reconcile
-from torture.by_hand import Person
 from demo.view import listing
-from torture.full_spool import FullSpool
+from stack import proxy_log
 from stack.parts import ROOT, Settings
+from torture.by_hand import Person
+from torture.full_spool import FullSpool
+from trial import reconcile
 from trial.base import TICK_SECONDS, Failure, Traffic, Trial, carry_out
 
 DIR = ROOT / "target/torture"
@@ -74,9 +74,12 @@ def arguments():
     parser.add_argument("--rate", type=int, default=2500, metavar="N", help="messages per second [2500]")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the traffic and the kills [1]")
     parser.add_argument("--keep", action="store_true", help="keep target/torture/ even when everything is in order")
-    parser.add_argument("--full-spool", action="store_true",
-                        help="instead: what happens when the proxy is down for three minutes, the spool's budget is "
-                             "2 MiB and Kafka forgets what isn't read")
+    parser.add_argument(
+        "--full-spool",
+        action="store_true",
+        help="instead: what happens when the proxy is down for three minutes, the spool's budget is "
+        "2 MiB and Kafka forgets what isn't read",
+    )
     given = parser.parse_args()
     if given.kills < 1 or given.rate < 1:
         parser.error("--kills and --rate must be at least 1")
@@ -187,11 +190,15 @@ class Torture(Trial):
             result.problems.append(f"{result.in_spool} rows are still in the spool: {result.waiting}")
         lines = proxy_log.read(self.access_log)
         refused = Counter(line.status for line in lines if line.status != 200)
-        print(f"proxy: {len(lines)} requests, {sum(line.admitted for line in lines)} inserts admitted, "
-              f"{refused[503]} refused by the limiter, {refused[413]} as too large")
+        print(
+            f"proxy: {len(lines)} requests, {sum(line.admitted for line in lines)} inserts admitted, "
+            f"{refused[503]} refused by the limiter, {refused[413]} as too large"
+        )
         missed = sum(self.missed.values())
-        print(f"kills: {self.at_random + missed} with kill -9 ({missed} of them since a fail point was not come to), "
-              f"{sum(self.struck.values())} at fail points, how often at which:")
+        print(
+            f"kills: {self.at_random + missed} with kill -9 ({missed} of them since a fail point was not come to), "
+            f"{sum(self.struck.values())} at fail points, how often at which:"
+        )
         for step in self.failpoints:
             note = f", missed {self.missed[step]}" if self.missed[step] else ""
             print(f"  {self.struck[step]:4}  {step}{note}")
@@ -200,8 +207,11 @@ class Torture(Trial):
         result.problems += [f"a command by hand ended with {end}" for end in self.person.unexpected()]
         reconcile.report(result)
         print(f"bad messages: produced {bad}, kept in undecodable/ {result.undecodable}")
-        print(f"kills {self.kills}, produced {result.produced - bad}, stored {result.stored}, "
-              f"lost {result.lost}, duplicated {result.duplicated}", flush=True)
+        print(
+            f"kills {self.kills}, produced {result.produced - bad}, stored {result.stored}, "
+            f"lost {result.lost}, duplicated {result.duplicated}",
+            flush=True,
+        )
         return result.ok()
 
 

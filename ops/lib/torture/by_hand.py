@@ -50,7 +50,9 @@ class Person:
         now = ["--now"] if self.random.random() < 0.5 else []
         self.command = self.daemon.start(
             [self.trial.binary, "upload", "--config", self.trial.config, self.random.choice(files), *now],
-            cwd=self.trial.dir, env={**os.environ, **environment})
+            cwd=self.trial.dir,
+            env={**os.environ, **environment},
+        )
 
     def files(self):
         found = []

@@ -22,9 +22,10 @@ from datetime import datetime
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
 from demo.view import human, listing
-from stack.parts import ROOT, TOPIC, Settings
 from stack.control import down, up
+from stack.parts import ROOT, TOPIC, Settings
 from trial.base import START, Failure, Traffic, Trial
 
 DIR = ROOT / "target/full-spool"
@@ -52,10 +53,14 @@ class Observer(threading.Thread):
         self.start_milli = int(datetime.fromisoformat(START).timestamp() * 1000)
         self.places = {}  # (partition, offset) -> place
         self.stopping = False
-        self.consumer = Consumer({
-            "bootstrap.servers": f"127.0.0.1:{port}", "group.id": "observer", "enable.auto.commit": False,
-            "auto.offset.reset": "error",  # an observer that misses something must not go on
-        })
+        self.consumer = Consumer(
+            {
+                "bootstrap.servers": f"127.0.0.1:{port}",
+                "group.id": "observer",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",  # an observer that misses something must not go on
+            }
+        )
         self.consumer.assign([TopicPartition(TOPIC, n, 0) for n in range(partitions)])
 
     def run(self):
@@ -81,8 +86,11 @@ def timestamp(message):
 class FullSpool(Trial):
     def __init__(self, seed):
         settings = dataclasses.replace(
-            Settings.from_environment(), proxy_rate=PROXY_RATE, retention_ms=RETENTION_MS,
-            retention_check_ms=RETENTION_CHECK_MS)
+            Settings.from_environment(),
+            proxy_rate=PROXY_RATE,
+            retention_ms=RETENTION_MS,
+            retention_check_ms=RETENTION_CHECK_MS,
+        )
         super().__init__(DIR, Traffic(RATE, RATE * SECONDS, seed), settings)
         self.proxy = [part for part in self.parts if part.name == "proxy"]
         self.observer = None
@@ -106,15 +114,21 @@ class FullSpool(Trial):
         up(self.proxy)
         self.drain()
         self.pauses, self.offsets_lost = (
-            self.metric(f"spoolhouse_{name}_total") for name in ("pauses", "offsets_lost"))
+            self.metric(f"spoolhouse_{name}_total") for name in ("pauses", "offsets_lost")
+        )
         self.stop_owner()
         self.observer.stop()
         return self.reckon()
 
     def roll_often(self):
         """The broker deletes whole files only: they must be short to be forgotten in time."""
-        topic = ConfigResource(ResourceType.TOPIC, TOPIC, incremental_configs=[
-            ConfigEntry("segment.ms", str(SEGMENT_MS), incremental_operation=AlterConfigOpType.SET)])
+        topic = ConfigResource(
+            ResourceType.TOPIC,
+            TOPIC,
+            incremental_configs=[
+                ConfigEntry("segment.ms", str(SEGMENT_MS), incremental_operation=AlterConfigOpType.SET)
+            ],
+        )
         admin = next(part for part in self.parts if part.name == "kafka").admin()
         for done in admin.incremental_alter_configs([topic]).values():
             done.result(30)
@@ -132,14 +146,20 @@ class FullSpool(Trial):
     def drain(self):
         deadline = time.monotonic() + DRAIN_SECONDS_MAX
         while self.kafka.committed() != self.kafka.ends() or any(
-                listing(self.spool)[room][0] for room in ("sealed", "ready", "batches", "sending")):
+            listing(self.spool)[room][0] for room in ("sealed", "ready", "batches", "sending")
+        ):
             if time.monotonic() > deadline:
-                raise Failure(f"not everything was read and sent within {DRAIN_SECONDS_MAX} s:\n{self.tail(self.owner)}")
+                raise Failure(
+                    f"not everything was read and sent within {DRAIN_SECONDS_MAX} s:\n{self.tail(self.owner)}"
+                )
             self.sample()
 
     def reckon(self):
-        gaps = [json.loads(line) for line in (self.spool / "gaps.jsonl").read_text().splitlines()] \
-            if (self.spool / "gaps.jsonl").exists() else []
+        gaps = (
+            [json.loads(line) for line in (self.spool / "gaps.jsonl").read_text().splitlines()]
+            if (self.spool / "gaps.jsonl").exists()
+            else []
+        )
         lost = {(gap["partition"], offset) for gap in gaps for offset in range(gap["from"], gap["to"])}
         result = self.reconcile()
         with open(self.dir / "expected.ndjson") as lines:
@@ -153,21 +173,33 @@ class FullSpool(Trial):
         self.demand(lost, "nothing was lost upstream: this tried nothing")
         self.demand(sum(gap["to"] - gap["from"] for gap in gaps) == len(lost), "gaps overlap")
         self.demand(self.offsets_lost == len(lost), f"the metric counts {self.offsets_lost:.0f} offsets lost")
-        self.demand(missing == lost, f"{len(missing - lost)} records are missing outside of every gap, "
-                                     f"{len(lost - missing)} offsets of gaps are stored")
-        self.demand(result.lost == len(lost) and not result.duplicated and not result.problems,
-                    f"by content: {result.summary()} {result.problems}")
+        self.demand(
+            missing == lost,
+            f"{len(missing - lost)} records are missing outside of every gap, "
+            f"{len(lost - missing)} offsets of gaps are stored",
+        )
+        self.demand(
+            result.lost == len(lost) and not result.duplicated and not result.problems,
+            f"by content: {result.summary()} {result.problems}",
+        )
         self.demand(slack <= 0, f"the spool grew {human(slack)} past its budget")
         self.demand(growth <= FLAT_BYTES, f"memory grew by {human(growth)} while the proxy was down")
         self.demand(peak <= PEAK_BYTES, f"memory reached {human(peak)}")
-        print(f"spool: at most {human(BUDGET + slack)} of {human(BUDGET)}; memory: grown by {human(max(0, growth))} "
-              f"after the first minute without a proxy, at most {human(peak)} when it was back")
-        print(f"pauses {self.pauses:.0f}, gaps {len(gaps)} with {len(lost)} offsets; missing records {len(missing)}, "
-              f"each in a gap: {'yes' if missing <= lost else 'no'}")
+        print(
+            f"spool: at most {human(BUDGET + slack)} of {human(BUDGET)}; memory: grown by {human(max(0, growth))} "
+            f"after the first minute without a proxy, at most {human(peak)} when it was back"
+        )
+        print(
+            f"pauses {self.pauses:.0f}, gaps {len(gaps)} with {len(lost)} offsets; missing records {len(missing)}, "
+            f"each in a gap: {'yes' if missing <= lost else 'no'}"
+        )
         for problem in self.problems:
             print(f"  PROBLEM: {problem}")
-        print(f"produced {result.produced}, stored {result.stored}, in gaps {len(lost)}, "
-              f"stored + gaps - produced = {result.stored + len(lost) - result.produced}", flush=True)
+        print(
+            f"produced {result.produced}, stored {result.stored}, in gaps {len(lost)}, "
+            f"stored + gaps - produced = {result.stored + len(lost) - result.produced}",
+            flush=True,
+        )
         return not self.problems
 
     def growth(self):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 os.environ["TZ"] = "UTC"  # the engine reads it when it is loaded
 from chdb import session  # noqa: E402
+
 from stack.clickhouse import parameters_for_ever, table_statements  # noqa: E402
 from stack.parts import ROOT  # noqa: E402
 from trial.base import Failure  # noqa: E402

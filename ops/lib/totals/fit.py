@@ -54,7 +54,9 @@ def least_squares(terms, theory, used):
     for _ in range(ROUNDS):
         moved = 0.0
         for place in numpy.flatnonzero(used):
-            best = costs[place] + (terms[:, place] @ left - pull[place] * (costs[place] - theory[place])) / squares[place]
+            best = (
+                costs[place] + (terms[:, place] @ left - pull[place] * (costs[place] - theory[place])) / squares[place]
+            )
             step = max(best, 0.0) - costs[place]
             costs[place] += step
             left -= terms[:, place] * step

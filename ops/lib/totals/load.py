@@ -28,24 +28,32 @@ SAMPLE_BATCHES = 100  # inserted without view or projections, to compare
 MERGE_SECONDS_MAX = 120
 KEYS = "minute, resource_id, response_status, cache_status, remote_addr"
 # What the uploader sends (sql/inserts.md), as far as it concerns an INSERT ... SELECT.
-UPLOAD = ("async_insert=0, deduplicate_blocks_in_dependent_materialized_views=1, max_insert_threads=1, "
-          "max_insert_block_size=100000000, min_insert_block_size_bytes=0, min_insert_block_size_rows=100000000")
+UPLOAD = (
+    "async_insert=0, deduplicate_blocks_in_dependent_materialized_views=1, max_insert_threads=1, "
+    "max_insert_block_size=100000000, min_insert_block_size_bytes=0, min_insert_block_size_rows=100000000"
+)
 # What the totals would be without projections, and the usual other way to keep sums.
-PLAIN_COLUMNS = ("minute DateTime('UTC') CODEC(Delta, ZSTD(1)), resource_id UInt64 CODEC(ZSTD(1)), "
-                 "response_status UInt16 CODEC(ZSTD(1)), cache_status LowCardinality(String) CODEC(ZSTD(1)), "
-                 "remote_addr String CODEC(ZSTD(1)), requests UInt64 CODEC(T64, ZSTD(1)), "
-                 "bytes_sent UInt64 CODEC(T64, ZSTD(1)), request_time_milli UInt64 CODEC(T64, ZSTD(1))")
-SUMMING = (f"CREATE TABLE IF NOT EXISTS summing ({PLAIN_COLUMNS}) ENGINE = SummingMergeTree "
-           "PARTITION BY toDate(minute) ORDER BY (resource_id, remote_addr, minute, response_status, cache_status)")
+PLAIN_COLUMNS = (
+    "minute DateTime('UTC') CODEC(Delta, ZSTD(1)), resource_id UInt64 CODEC(ZSTD(1)), "
+    "response_status UInt16 CODEC(ZSTD(1)), cache_status LowCardinality(String) CODEC(ZSTD(1)), "
+    "remote_addr String CODEC(ZSTD(1)), requests UInt64 CODEC(T64, ZSTD(1)), "
+    "bytes_sent UInt64 CODEC(T64, ZSTD(1)), request_time_milli UInt64 CODEC(T64, ZSTD(1))"
+)
+SUMMING = (
+    f"CREATE TABLE IF NOT EXISTS summing ({PLAIN_COLUMNS}) ENGINE = SummingMergeTree "
+    "PARTITION BY toDate(minute) ORDER BY (resource_id, remote_addr, minute, response_status, cache_status)"
+)
 # The raw log under the names of the totals, so that one text asks both.
-RAW = ("CREATE VIEW IF NOT EXISTS raw AS SELECT toStartOfMinute(timestamp) AS minute, resource_id, response_status, "
-       "cache_status, remote_addr, 1 AS requests, bytes_sent, request_time_milli FROM http_log")
+RAW = (
+    "CREATE VIEW IF NOT EXISTS raw AS SELECT toStartOfMinute(timestamp) AS minute, resource_id, response_status, "
+    "cache_status, remote_addr, 1 AS requests, bytes_sent, request_time_milli FROM http_log"
+)
 
 
 def summed(rows):
     """The view's own SELECT over other rows than http_log's."""
     view = statements((ROOT / "sql/003_http_log_totals_view.sql").read_text())[0]
-    select = view[view.index("SELECT"):]
+    select = view[view.index("SELECT") :]
     return select.replace("FROM http_log", f"FROM ({rows}) AS http_log")
 
 
@@ -109,8 +117,10 @@ class Load:
         ask(f"CREATE TABLE staged ENGINE = MergeTree ORDER BY timestamp AS {self.traffic.rows(midnight)}")
         ask("CREATE TABLE bare AS http_log")
         ask("CREATE TABLE with_plain_view AS http_log")
-        ask(f"CREATE TABLE plain ({PLAIN_COLUMNS}) ENGINE = MergeTree PARTITION BY toDate(minute) "
-            "ORDER BY (resource_id, remote_addr, minute)")
+        ask(
+            f"CREATE TABLE plain ({PLAIN_COLUMNS}) ENGINE = MergeTree PARTITION BY toDate(minute) "
+            "ORDER BY (resource_id, remote_addr, minute)"
+        )
         ask(f"CREATE MATERIALIZED VIEW plain_view TO plain AS {summed('SELECT * FROM with_plain_view')}")
         count = math.ceil(DAY_SECONDS / SLOT_SECONDS)
         bare = self.insert("bare", midnight, SAMPLE_BATCHES)
@@ -126,10 +136,17 @@ class Load:
         grown = {name: after[name] - before.get(name, 0) for name in after}
         rows, kept, parts = self.engine.rows(
             "SELECT sumIf(rows, table = 'http_log'), sum(bytes_on_disk), count() FROM system.parts WHERE active AND database = currentDatabase() "
-            f"AND table IN ('http_log', 'http_log_totals') AND partition = {iso_date(midnight // DAY_SECONDS)}")[0]
+            f"AND table IN ('http_log', 'http_log_totals') AND partition = {iso_date(midnight // DAY_SECONDS)}"
+        )[0]
         cost = InsertCost(
-            count, int(rows), *(statistics.median(seconds) * 1000 for seconds in (times, bare, plain)),
-            grown["WriteBufferFromFileDescriptorWriteBytes"], int(kept), grown["MergeTotalMilliseconds"] / 1000, int(parts))
+            count,
+            int(rows),
+            *(statistics.median(seconds) * 1000 for seconds in (times, bare, plain)),
+            grown["WriteBufferFromFileDescriptorWriteBytes"],
+            int(kept),
+            grown["MergeTotalMilliseconds"] / 1000,
+            int(parts),
+        )
         remembered.write_text(json.dumps(asdict(cost)))
         self.mark(midnight, "totals")
         return cost
@@ -142,7 +159,8 @@ class Load:
             done = self.engine.run(
                 f"INSERT INTO {table} ({COLUMNS}) SELECT {COLUMNS} FROM staged "
                 f"WHERE timestamp >= {begin} AND timestamp < {end} "
-                f"SETTINGS insert_deduplication_token='{table}-{begin}', {UPLOAD}")
+                f"SETTINGS insert_deduplication_token='{table}-{begin}', {UPLOAD}"
+            )
             times.append(done.seconds)
             if number % 200 == 199:
                 self.say(f"{self.database}: batch {number + 1} of {count}")
@@ -157,10 +175,12 @@ class Load:
             # One insert feeds the totals through the view.
             self.engine.ask(
                 f"INSERT INTO http_log ({COLUMNS}) SELECT {COLUMNS} FROM ({self.traffic.rows(midnight)}) "
-                f"SETTINGS {ONE_PART}, max_insert_threads=1")
+                f"SETTINGS {ONE_PART}, max_insert_threads=1"
+            )
             self.engine.ask(
                 f"INSERT INTO summing SELECT {KEYS}, sum(requests), sum(bytes_sent), sum(request_time_milli) "
-                f"FROM http_log_totals WHERE day = {iso_date(midnight // DAY_SECONDS)} GROUP BY {KEYS} SETTINGS {ONE_PART}")
+                f"FROM http_log_totals WHERE day = {iso_date(midnight // DAY_SECONDS)} GROUP BY {KEYS} SETTINGS {ONE_PART}"
+            )
             self.mark(midnight, "all three")
             if number % 10 == 9:
                 self.say(f"{self.database}: day {number + 1} of {DAYS}")
@@ -170,12 +190,14 @@ def sizes(engine, database):
     """{table or projection: (rows, bytes)} of the active parts; a table's bytes without its projections."""
     found = {}
     for name, rows, size in engine.rows(
-            "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts "
-            f"WHERE active AND database = '{database}' GROUP BY table"):
+        "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts "
+        f"WHERE active AND database = '{database}' GROUP BY table"
+    ):
         found[name] = (int(rows), int(size))
     for table, name, rows, size in engine.rows(
-            "SELECT table, name, sum(rows), sum(bytes_on_disk) FROM system.projection_parts "
-            f"WHERE active AND database = '{database}' GROUP BY table, name ORDER BY name"):
+        "SELECT table, name, sum(rows), sum(bytes_on_disk) FROM system.projection_parts "
+        f"WHERE active AND database = '{database}' GROUP BY table, name ORDER BY name"
+    ):
         found[f"{table}.{name}"] = (int(rows), int(size))
         found[table] = (found[table][0], found[table][1] - int(size))
     return found

@@ -26,7 +26,9 @@ def in_chunks(engine, database, traffic, say):
     each = -(-traffic.a_day() // CHUNKS)
     for first in range(0, traffic.a_day(), each):
         count = min(each, traffic.a_day() - first)
-        engine.ask(f"INSERT INTO http_log ({COLUMNS}) SELECT {COLUMNS} FROM ({traffic.rows(MIDNIGHT, first, count)}) SETTINGS {ONE_PART}")
+        engine.ask(
+            f"INSERT INTO http_log ({COLUMNS}) SELECT {COLUMNS} FROM ({traffic.rows(MIDNIGHT, first, count)}) SETTINGS {ONE_PART}"
+        )
     say(f"{database}: log of {traffic.a_day()} rows")
     for begin in range(MIDNIGHT, END, CHUNK_SECONDS):
         rows = f"SELECT * FROM http_log WHERE timestamp >= {begin} AND timestamp < {begin + CHUNK_SECONDS}"
@@ -52,9 +54,14 @@ def by_batch(rows):
 def merged(engine, database, traffic, say):
     for table in TABLES:
         engine.ask(f"OPTIMIZE TABLE {table} FINAL SETTINGS optimize_throw_if_noop = 1")
-    log, totals, parts = (int(engine.number(sql)) for sql in (
-        "SELECT count() FROM http_log", "SELECT sum(requests) FROM http_log_totals",
-        f"SELECT count() FROM system.parts WHERE active AND database = '{database}' AND table IN {TABLES}"))
+    log, totals, parts = (
+        int(engine.number(sql))
+        for sql in (
+            "SELECT count() FROM http_log",
+            "SELECT sum(requests) FROM http_log_totals",
+            f"SELECT count() FROM system.parts WHERE active AND database = '{database}' AND table IN {TABLES}",
+        )
+    )
     if not log == totals == traffic.a_day() or parts != len(TABLES):
         raise Failure(f"{database}: {log} rows and {totals} requests of {traffic.a_day()} messages, in {parts} parts")
     found = sizes(engine, database)

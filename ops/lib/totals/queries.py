@@ -42,8 +42,10 @@ class Range:
         """(condition on day, condition on minute for what is left at both ends)."""
         first, last = -(-self.begin // 86_400), self.end // 86_400
         days = f"day >= {iso_date(first)} AND day < {iso_date(last)}"
-        rest = (f"(minute >= {moment(self.begin)} AND minute < {moment(first * 86_400)} "
-                f"OR minute >= {moment(last * 86_400)} AND minute < {moment(self.end)})")
+        rest = (
+            f"(minute >= {moment(self.begin)} AND minute < {moment(first * 86_400)} "
+            f"OR minute >= {moment(last * 86_400)} AND minute < {moment(self.end)})"
+        )
         return days, rest
 
 
@@ -96,8 +98,10 @@ class Combination:
         if len(self.groups) > 1 and (by_day is not None or self.ranks_pairs()):
             # Millions of groups, most of a row or two: their hashes are ranked in less
             # time than their names, and in less than half the memory.
-            ranked = (f"SELECT cityHash64({keys}) AS hash {rows(minutes)} "
-                      f"GROUP BY hash ORDER BY sum(requests) DESC, hash LIMIT {HASHES}")
+            ranked = (
+                f"SELECT cityHash64({keys}) AS hash {rows(minutes)} "
+                f"GROUP BY hash ORDER BY sum(requests) DESC, hash LIMIT {HASHES}"
+            )
             return f"{sums(minutes, f'cityHash64({keys}) IN ({ranked})')} {top} {ROWS}"
         return f"{sums(minutes)} {top} {ROWS}"
 
@@ -111,12 +115,16 @@ def short(dimensions):
 
 def combinations():
     for uses in itertools.product(("", "filter", "group"), repeat=len(DIMENSIONS)):
-        yield Combination(*(tuple(d for d, use in zip(DIMENSIONS, uses) if use == wanted) for wanted in ("filter", "group")))
+        yield Combination(
+            *(tuple(d for d, use in zip(DIMENSIONS, uses) if use == wanted) for wanted in ("filter", "group"))
+        )
 
 
 def chart_of_top(dimension, time_range, by_day):
     """The ten of this dimension that had most requests, over time: what a panel of the top ten asks."""
     ranking = Combination((), (dimension,)).sql(time_range, {}, by_day=by_day)
-    return (f"SELECT {BUCKET[time_range.name]} AS t, {dimension}, {SUMS} FROM http_log_totals "
-            f"WHERE {time_range.minutes()} AND {dimension} IN (SELECT {dimension} FROM ({ranking})) "
-            f"GROUP BY t, {dimension} ORDER BY t, {dimension}")
+    return (
+        f"SELECT {BUCKET[time_range.name]} AS t, {dimension}, {SUMS} FROM http_log_totals "
+        f"WHERE {time_range.minutes()} AND {dimension} IN (SELECT {dimension} FROM ({ranking})) "
+        f"GROUP BY t, {dimension} ORDER BY t, {dimension}"
+    )

@@ -10,6 +10,7 @@ import statistics
 from dataclasses import dataclass
 
 import matplotlib
+
 from totals.traffic import KEYS
 
 matplotlib.use("svg")
@@ -51,7 +52,8 @@ def use(combination, dimension):
 def place(combination):
     """(row, column) of a 9 × 9 table: resource and address down, status and cache across."""
     resource, status, cache, address = (
-        USES.index(use(combination, d)) for d in ("resource_id", "response_status", "cache_status", "remote_addr"))
+        USES.index(use(combination, d)) for d in ("resource_id", "response_status", "cache_status", "remote_addr")
+    )
     return resource * 3 + address, status * 3 + cache
 
 
@@ -75,13 +77,16 @@ def matrix(measured, time_range):
 
 
 def full(measured):
-    lines = ["| range | filter → group | p50 | p95 | max | cold | rows read | MB read | from |",
-             "|---|---|" + "---:|" * 6 + "---|"]
+    lines = [
+        "| range | filter → group | p50 | p95 | max | cold | rows read | MB read | from |",
+        "|---|---|" + "---:|" * 6 + "---|",
+    ]
     for times in measured:
         lines.append(
             f"| {times.time_range} | {times.combination.name()} | "
             f"{times.p50():.0f} | {times.p95():.0f} | {times.max():.0f} | "
-            f"{times.cold:.0f} | {times.rows:,} | {times.bytes / 1e6:,.1f} | {', '.join(times.read_from)} |")
+            f"{times.cold:.0f} | {times.rows:,} | {times.bytes / 1e6:,.1f} | {', '.join(times.read_from)} |"
+        )
     return "\n".join(lines)
 
 
@@ -112,29 +117,47 @@ def cost(month):
         f"without a view, {found.plain_milliseconds:.0f} ms with totals that have no projections. With all merges "
         f"{found.written_bytes / 1e6:,.0f} MB were written for the {found.kept_bytes / 1e6:,.0f} MB that log and totals "
         f"take in the end, {found.written_bytes / found.kept_bytes:.1f} times as much, and merging took "
-        f"{found.merge_seconds:.0f} s. Log and totals then lay in {found.parts} parts.")
+        f"{found.merge_seconds:.0f} s. Log and totals then lay in {found.parts} parts."
+    )
 
 
 def document(months, compared, agreed, command):
     """The whole of measured.md."""
-    parts = ["# Measured times", f"Made by `{command}` on {os.cpu_count()} cores; do not edit. "
-             "[README.md](../README.md) says what it means.", TERMS]
+    parts = [
+        "# Measured times",
+        f"Made by `{command}` on {os.cpu_count()} cores; do not edit. [README.md](../README.md) says what it means.",
+        TERMS,
+    ]
     for month in months:
         profile, traffic = month["profile"], month["traffic"]
-        parts += [f"## {month['rows']:,} rows of {profile} totals",
-                  f"30 days at {traffic.rate} messages a second. Milliseconds, the 95th percentile warm (cold).",
-                  f"![Times as a heat map]({profile}.svg)"]
-        parts += [matrix(month["measured"], name) for name in dict.fromkeys(times.time_range for times in month["measured"])]
-        parts += ["The ten with most requests over time, ranked and then charted in one query:", full(month["charts"]),
-                  sizes(month["sizes"], month["rows"]), cost(month),
-                  "<details><summary>Every query: median, 95th percentile, maximum, cold, what it read</summary>",
-                  full(month["measured"]), "</details>"]
+        parts += [
+            f"## {month['rows']:,} rows of {profile} totals",
+            f"30 days at {traffic.rate} messages a second. Milliseconds, the 95th percentile warm (cold).",
+            f"![Times as a heat map]({profile}.svg)",
+        ]
+        parts += [
+            matrix(month["measured"], name) for name in dict.fromkeys(times.time_range for times in month["measured"])
+        ]
+        parts += [
+            "The ten with most requests over time, ranked and then charted in one query:",
+            full(month["charts"]),
+            sizes(month["sizes"], month["rows"]),
+            cost(month),
+            "<details><summary>Every query: median, 95th percentile, maximum, cold, what it read</summary>",
+            full(month["measured"]),
+            "</details>",
+        ]
     rows = compared["sizes"]
-    parts += ["## Side by side",
-              f"{rows['http_log'][0]:,} records of realistic traffic in the log, {rows['http_log_totals'][0]:,} rows in the totals, "
-              f"{rows['summing'][0]:,} in a plain SummingMergeTree; medians of three, warm, milliseconds. The answers were equal.",
-              "![Times side by side](side-by-side.svg)", comparison(compared["medians"]), sizes(rows, rows["http_log_totals"][0]),
-              "## Is the traffic that of `spoolhouse produce`?", agreement(agreed)]
+    parts += [
+        "## Side by side",
+        f"{rows['http_log'][0]:,} records of realistic traffic in the log, {rows['http_log_totals'][0]:,} rows in the totals, "
+        f"{rows['summing'][0]:,} in a plain SummingMergeTree; medians of three, warm, milliseconds. The answers were equal.",
+        "![Times side by side](side-by-side.svg)",
+        comparison(compared["medians"]),
+        sizes(rows, rows["http_log_totals"][0]),
+        "## Is the traffic that of `spoolhouse produce`?",
+        agreement(agreed),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -145,7 +168,8 @@ TERMS = (
     "`minute` where the sums by day are more than half as many as the rows; then, and of pairs of resource and address, "
     "one of several groups ranks their hashes and names the first. Warm: files in "
     "the kernel's cache, but every row read anew; filters take a frequent, a middling and a rare value in turns. Cold: "
-    "the engine's caches and the kernel's emptied.")
+    "the engine's caches and the kernel's emptied."
+)
 
 
 def agreement(lines):

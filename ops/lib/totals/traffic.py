@@ -12,12 +12,31 @@ from dataclasses import dataclass
 DAY_SECONDS = 86_400
 RESOURCES, OBJECTS, NETWORKS = 10_000, 2_000, 50_000
 RESOURCE_IDS, RESOURCE_IDS_UNIFORM = 10_000_000, 1_000_000_000
-STATUSES = ((900, 200, 0), (35, 304, 0), (30, 206, 0), (15, 404, 555), (8, 301, 169), (6, 403, 153), (4, 204, 0), (2, 502, 157))
-CACHE_STATES = ((820, "HIT"), (110, "MISS"), (25, "EXPIRED"), (20, "REVALIDATED"), (15, "BYPASS"), (5, "STALE"), (5, "UPDATING"))
+STATUSES = (
+    (900, 200, 0),
+    (35, 304, 0),
+    (30, 206, 0),
+    (15, 404, 555),
+    (8, 301, 169),
+    (6, 403, 153),
+    (4, 204, 0),
+    (2, 502, 157),
+)
+CACHE_STATES = (
+    (820, "HIT"),
+    (110, "MISS"),
+    (25, "EXPIRED"),
+    (20, "REVALIDATED"),
+    (15, "BYPASS"),
+    (5, "STALE"),
+    (5, "UPDATING"),
+)
 HOURS = (60, 48, 40, 36, 36, 44, 60, 80, 98, 108, 112, 114, 116, 116, 118, 122, 126, 132, 142, 154, 162, 156, 130, 90)
 DIRECTORIES = ["images", "images", "images", "video", "video", "static", "static", "download", "api"]
 EXTENSIONS = ["jpg", "png", "webp", "mp4", "m3u8", "js", "css", "zip", "json"]
-COLUMNS = "timestamp, resource_id, bytes_sent, request_time_milli, response_status, cache_status, method, remote_addr, url"
+COLUMNS = (
+    "timestamp, resource_id, bytes_sent, request_time_milli, response_status, cache_status, method, remote_addr, url"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,9 @@ class Traffic:
         count = self.a_day() - first if count is None else count
         day = midnight // DAY_SECONDS
         make = {"realistic": self._realistic, "uniform": self._uniform}[self.profile]
-        return make(midnight, f"FROM (SELECT number + {first} AS place, cityHash64({day}, place) AS k FROM numbers({count}))")
+        return make(
+            midnight, f"FROM (SELECT number + {first} AS place, cityHash64({day}, place) AS k FROM numbers({count}))"
+        )
 
     def _realistic(self, midnight, places):
         in_hour = [self.rate * 36 * percent for percent in HOURS]
@@ -95,8 +116,10 @@ def array(values):
 def zipf(name, count, skew=1):
     """The `rank`-th of a kind is drawn in proportion to 1 / rank ** skew: where each one's share begins."""
     share = "intDiv(bitShiftLeft(1::UInt64, 40), rank)" if skew == 1 else f"toUInt64(exp2(40) / pow(rank, {skew}))"
-    return (f"arrayCumSum(arrayMap(rank -> {share}, range(1, {count + 1}))) AS {name}_ends, "
-            f"arrayPushFront(arrayPopBack({name}_ends), 0::UInt64) AS {name}_begins")
+    return (
+        f"arrayCumSum(arrayMap(rank -> {share}, range(1, {count + 1}))) AS {name}_ends, "
+        f"arrayPushFront(arrayPopBack({name}_ends), 0::UInt64) AS {name}_begins"
+    )
 
 
 def rank(name):
@@ -118,8 +141,10 @@ def masked(drawn):
 
 def url(resource, thing):
     shape = f"(cityHash64({thing}, 'shape') % 9 + 1)"
-    return (f"concat('https://r', {resource}, '.cdn.example/', {array(DIRECTORIES)}{'[' + shape + ']'}, '/', "
-            f"lower(leftPad(hex(cityHash64({thing}, 'name')), 16, '0')), '.', {array(EXTENSIONS)}{'[' + shape + ']'})")
+    return (
+        f"concat('https://r', {resource}, '.cdn.example/', {array(DIRECTORIES)}{'[' + shape + ']'}, '/', "
+        f"lower(leftPad(hex(cityHash64({thing}, 'name')), 16, '0')), '.', {array(EXTENSIONS)}{'[' + shape + ']'})"
+    )
 
 
 # Distinct keys per minute, on average: what decides how many rows totals have.
@@ -134,7 +159,10 @@ KEYS = {
 
 def distinct_keys(rows):
     """A SELECT of one row: distinct keys per minute of each kind, on average."""
-    counts = ", ".join(f"uniqExact(intDiv(toUInt32(timestamp), 60), {key}) / uniqExact(intDiv(toUInt32(timestamp), 60))" for key in KEYS.values())
+    counts = ", ".join(
+        f"uniqExact(intDiv(toUInt32(timestamp), 60), {key}) / uniqExact(intDiv(toUInt32(timestamp), 60))"
+        for key in KEYS.values()
+    )
     return f"SELECT {counts} FROM ({rows})"
 
 

@@ -19,13 +19,14 @@ import time
 import urllib.request
 from dataclasses import dataclass
 
-from trial import reconcile
-from stack.clickhouse import ClickHouse, ClickHouseError
 from confluent_kafka import KafkaException
+
+from stack.clickhouse import ClickHouse, ClickHouseError
+from stack.control import down, up
 from stack.offsets import Kafka
 from stack.parts import PARTS, ROOT, TOPIC, Settings, StackError, listening
 from stack.process import Daemon
-from stack.control import down, up
+from trial import reconcile
 
 BINARY = ROOT / "target/debug/spoolhouse"
 GROUP = "spoolhouse-trial"
@@ -54,7 +55,8 @@ def toml(sections):
     """{section: {key: value}}; JSON's strings and numbers are TOML's, too."""
     return "\n".join(
         f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
-        for section, keys in sections.items())
+        for section, keys in sections.items()
+    )
 
 
 class Trial:
@@ -100,8 +102,12 @@ class Trial:
 
     def configure(self, **changes):
         sections = {
-            "kafka": {"brokers": f"127.0.0.1:{self.settings.kafka_port}", "topic": TOPIC,
-                      "group": GROUP, "instance_id": "trial"},
+            "kafka": {
+                "brokers": f"127.0.0.1:{self.settings.kafka_port}",
+                "topic": TOPIC,
+                "group": GROUP,
+                "instance_id": "trial",
+            },
             "spool": {"dir": str(self.spool)},
             "upload": {"url": f"http://127.0.0.1:{self.settings.proxy_port}"},
             "observe": {"listen": f"127.0.0.1:{self.settings.metrics_port}"},
@@ -113,15 +119,30 @@ class Trial:
     def produce_command(self, *more, count=None):
         traffic = self.traffic
         return [
-            self.binary, "produce", "--brokers", f"127.0.0.1:{self.settings.kafka_port}", "--topic", TOPIC,
-            "--rate", str(traffic.rate), "--count", str(traffic.count if count is None else count),
-            "--seed", str(traffic.seed), "--bad-percent", str(traffic.bad_percent),
-            "--profile", traffic.profile, *(["--start", traffic.start] if traffic.start else []), *more,
+            self.binary,
+            "produce",
+            "--brokers",
+            f"127.0.0.1:{self.settings.kafka_port}",
+            "--topic",
+            TOPIC,
+            "--rate",
+            str(traffic.rate),
+            "--count",
+            str(traffic.count if count is None else count),
+            "--seed",
+            str(traffic.seed),
+            "--bad-percent",
+            str(traffic.bad_percent),
+            "--profile",
+            traffic.profile,
+            *(["--start", traffic.start] if traffic.start else []),
+            *more,
         ]
 
     def start_owner(self, **environment):
         self.owner_process = self.owner.start(
-            [self.binary, "run", "--config", self.config], cwd=self.dir, env={**os.environ, **environment})
+            [self.binary, "run", "--config", self.config], cwd=self.dir, env={**os.environ, **environment}
+        )
 
     def kill_owner(self):
         self.owner_process.kill()

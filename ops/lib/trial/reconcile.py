@@ -27,8 +27,14 @@ from stack.clickhouse import ClickHouse
 WAITING = ("sealed", "ready", "batches", "rejected")  # certainly not stored
 UNCERTAIN = ("sending", "doubtful")  # may be stored as well
 COLUMNS = {
-    "timestamp": "BIGINT", "resource_id": "UBIGINT", "bytes_sent": "UBIGINT", "request_time_milli": "UBIGINT",
-    "response_status": "INTEGER", "cache_status": "VARCHAR", "method": "VARCHAR", "remote_addr": "VARCHAR",
+    "timestamp": "BIGINT",
+    "resource_id": "UBIGINT",
+    "bytes_sent": "UBIGINT",
+    "request_time_milli": "UBIGINT",
+    "response_status": "INTEGER",
+    "cache_status": "VARCHAR",
+    "method": "VARCHAR",
+    "remote_addr": "VARCHAR",
     "url": "VARCHAR",
 }
 KEYS = ", ".join(COLUMNS)
@@ -73,17 +79,22 @@ def reconcile(expected, bad, spool, clickhouse):
     source = f"read_json(?, format='newline_delimited', columns={COLUMNS})"
     db.execute(f"CREATE TABLE raw AS SELECT {CAST} FROM {source}", [str(expected)])
     other = db.execute(
-        r"SELECT count(*) FROM raw WHERE NOT regexp_full_match(remote_addr, '\d{1,3}(\.\d{1,3}){3}')").fetchone()[0]
+        r"SELECT count(*) FROM raw WHERE NOT regexp_full_match(remote_addr, '\d{1,3}(\.\d{1,3}){3}')"
+    ).fetchone()[0]
     if other:
         raise SystemExit(f"reconcile: {other} produced addresses are not plain IPv4; this rule masks no others")
     db.execute(
-        r"CREATE TABLE expected AS SELECT * REPLACE (regexp_replace(remote_addr, '\d+$', 'X') AS remote_addr) FROM raw")
+        r"CREATE TABLE expected AS SELECT * REPLACE (regexp_replace(remote_addr, '\d+$', 'X') AS remote_addr) FROM raw"
+    )
 
     with tempfile.NamedTemporaryFile(suffix=".parquet") as export:
-        export.write(clickhouse.query(
-            "SELECT toUInt32(timestamp) AS timestamp, resource_id, bytes_sent, request_time_milli, response_status, "
-            "toString(cache_status) AS cache_status, toString(method) AS method, remote_addr, url "
-            "FROM http_log FORMAT Parquet"))
+        export.write(
+            clickhouse.query(
+                "SELECT toUInt32(timestamp) AS timestamp, resource_id, bytes_sent, request_time_milli, response_status, "
+                "toString(cache_status) AS cache_status, toString(method) AS method, remote_addr, url "
+                "FROM http_log FORMAT Parquet"
+            )
+        )
         export.flush()
         db.execute(f"CREATE TABLE stored AS SELECT {CAST} FROM read_parquet('{export.name}')")
 
@@ -115,13 +126,16 @@ def settle_uncertain(db, result):
     files = db.execute(f"SELECT file, room, count(*) FROM spool WHERE room IN {UNCERTAIN} GROUP BY ALL").fetchall()
     for file, room, rows in files:
         # Per row: how many copies there are too many, as far as this file has them.
-        there = db.execute(f"""
+        there = db.execute(
+            f"""
             WITH mine AS (SELECT {KEYS}, count(*) AS n FROM spool WHERE file = ? GROUP BY ALL),
                  held AS (SELECT {KEYS}, count(*) AS n FROM (
                     SELECT {KEYS} FROM stored UNION ALL SELECT {KEYS} FROM spool) GROUP BY ALL),
                  due AS (SELECT {KEYS}, count(*) AS n FROM expected GROUP BY ALL)
             SELECT coalesce(sum(least(mine.n, greatest(0, held.n - coalesce(due.n, 0)))), 0)
-            FROM mine JOIN held USING ({KEYS}) LEFT JOIN due USING ({KEYS})""", [file]).fetchone()[0]
+            FROM mine JOIN held USING ({KEYS}) LEFT JOIN due USING ({KEYS})""",
+            [file],
+        ).fetchone()[0]
         name = f"{room}/{Path(file).name[:24]}"
         if there == rows:
             result.unconfirmed += rows
@@ -158,8 +172,7 @@ def compare(db, bad, result):
 
 def check_totals(clickhouse, result):
     log = clickhouse.numbers("SELECT count(), sum(bytes_sent), sum(request_time_milli) FROM http_log")
-    totals = clickhouse.numbers(
-        "SELECT sum(requests), sum(bytes_sent), sum(request_time_milli) FROM http_log_totals")
+    totals = clickhouse.numbers("SELECT sum(requests), sum(bytes_sent), sum(request_time_milli) FROM http_log_totals")
     differing = clickhouse.numbers("""
         SELECT count() FROM (
             SELECT toStartOfMinute(timestamp) AS minute, resource_id, response_status, cache_status, remote_addr,
@@ -171,7 +184,8 @@ def check_totals(clickhouse, result):
             FROM http_log_totals GROUP BY ALL)""")[0]
     if log != totals or differing:
         result.problems.append(
-            f"totals differ from the log: requests, bytes, milliseconds {totals} against {log}; {differing} keys wrong")
+            f"totals differ from the log: requests, bytes, milliseconds {totals} against {log}; {differing} keys wrong"
+        )
     else:
         result.notes.append(f"totals equal the log: {totals[0]} requests, {totals[1]} bytes, every key the same")
 
