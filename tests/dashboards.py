@@ -11,6 +11,7 @@ is an expectation without a panel.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import random
@@ -74,10 +75,8 @@ def check_macros():
         if (got := expand.sql(text, view)) != wanted:
             yield f"{text} becomes {got}, not {wanted}"
     for text in REFUSED:
-        try:
+        with contextlib.suppress(expand.Unknown):
             yield f"{text} is not refused, it becomes {expand.sql(text, view)}"
-        except expand.Unknown:
-            pass
 
 
 # --- traffic --------------------------------------------------------------
@@ -88,7 +87,7 @@ def rows(count=20_000):
     draw = random.Random(7)
     resources = [draw.randrange(10**9) for _ in range(60)]
     networks = [f"{draw.randrange(1, 224)}.{draw.randrange(256)}.{draw.randrange(256)}.X" for _ in range(200)]
-    log = pd.DataFrame(
+    return pd.DataFrame(
         {
             "timestamp": [FIRST_DAY + draw.randrange(DAYS * DAY) for _ in range(count)],
             "resource_id": [resources[int(60 * draw.random() ** 3)] for _ in range(count)],
@@ -101,7 +100,6 @@ def rows(count=20_000):
             "url": [f"/{place}" for place in range(count)],
         }
     )
-    return log
 
 
 def insert(server, log):
@@ -230,7 +228,7 @@ def views(log):
     choices = [everything, everything | {"cache": ["it's"]}, everything | {"status": ["200", "500"], "cache": ["HIT"]}]
     for place, (variable, values) in enumerate(frequent.items()):
         choices.append(everything | {variable: values[: 1 + place % 3]})
-    choices.append({variable: values for variable, values in frequent.items()})
+    choices.append(dict(frequent))
     for start, end, interval in ranges:
         # Everything that can be chosen where there are days and edges, a part of it elsewhere.
         for place, choice in enumerate(choices if end - start > DAY else choices[::3]):
@@ -370,7 +368,7 @@ def refused_by_promtool(expressions):
         }
         json.dump({"groups": [group]}, rules)  # JSON is YAML
         rules.flush()
-        done = subprocess.run(["promtool", "check", "rules", rules.name], capture_output=True, text=True)
+        done = subprocess.run(["promtool", "check", "rules", rules.name], capture_output=True, text=True, check=False)
         if done.returncode:
             yield done.stdout + done.stderr
 

@@ -8,24 +8,17 @@ import argparse
 import json
 import sys
 
-from bench import drain as bench_drain
-from bench import estimate as bench_estimate
-from bench import ingest as bench_ingest
-from bench import pace as bench_pace
-from bench import payload as bench_payload
-from bench import roll as bench_roll
-from bench import startup as bench_startup
-from bench import totals as bench_totals
+from bench import drain, estimate, ingest, pace, payload, roll, startup, totals
 
 BENCHES = {
-    "drain": bench_drain,
-    "estimate": bench_estimate,
-    "ingest": bench_ingest,
-    "pace": bench_pace,
-    "payload": bench_payload,
-    "roll": bench_roll,
-    "startup": bench_startup,
-    "totals": bench_totals,
+    "drain": drain,
+    "estimate": estimate,
+    "ingest": ingest,
+    "pace": pace,
+    "payload": payload,
+    "roll": roll,
+    "startup": startup,
+    "totals": totals,
 }
 
 

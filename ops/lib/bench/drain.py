@@ -9,22 +9,20 @@ once the first full batch is stored. nginx's own log says when the last batch
 went, and ClickHouse how many rows there are.
 """
 
-import dataclasses
-import json
 import statistics
-import subprocess
 import time
 
-from stack.parts import ROOT, Settings
+from bench import base
+from bench.base import CLOSED_PORT
 from stack.proxy_log import read
-from trial.base import Failure, Traffic, Trial, carry_out
+from trial import arguments
+from trial.run import Failure
+from trial.spool import parquet_files, unsent
+from trial.traffic import Traffic
 
 HELP = "how well `status` foretells the time that a backlog of small segments takes to drain"
-DIR = ROOT / "target/bench-drain"
-RELEASE = ROOT / "target/release/spoolhouse"
-RETENTION_MS = 24 * 3600 * 1000
-CLOSED_PORT = 1
 READ_SECONDS_MAX = 900
+LOOK_SECONDS = 0.5
 RATE_PER_SECOND = 200
 # Fifty times as fast, in windows a fiftieth as long: segments of 5 s, a thousand rows each.
 HASTE, ROLL_AFTER = 50, "100ms"
@@ -35,23 +33,17 @@ DRAIN_TIMES_MAX = 3  # of what was foretold
 
 
 def add_arguments(parser):
-    parser.add_argument("--minutes", type=float, default=120, metavar="N", help="of traffic in the backlog [120]")
+    arguments.number(parser, "--minutes", 120, "of traffic in the backlog", kind=float)
 
 
 def run(given):
-    bench = Drain(given)
-    status = carry_out("ops/bench", bench, bench.steps)
-    return bench.result, status
+    return base.run(Drain(given))
 
 
-class Drain(Trial):
+class Drain(base.StackBench):
     def __init__(self, given):
-        settings = dataclasses.replace(
-            Settings.from_environment(), retention_ms=RETENTION_MS, proxy_rate=PROXY_RATE, proxy_body=""
-        )
-        rows = int(given.minutes * 60 * RATE_PER_SECOND)
-        super().__init__(DIR, Traffic(rate=RATE_PER_SECOND * HASTE, count=rows, seed=4), settings, RELEASE)
-        self.result = None
+        traffic = Traffic(RATE_PER_SECOND * HASTE, int(given.minutes * 60 * RATE_PER_SECOND), seed=4)
+        super().__init__(given, "drain", traffic, proxy_rate=PROXY_RATE, proxy_body="")
 
     def steps(self):
         segments = self.fill()
@@ -64,7 +56,9 @@ class Drain(Trial):
         begun = time.time()
         self.configure(upload={"interval": INTERVAL})
         self.start_owner()
-        self.wait(60, "a full batch to be stored", lambda: any(self.full(line) for line in self.admitted()))
+        self.wait(
+            lambda: any(self.full(line) for line in self.admitted()), 60, "a full batch to be stored", LOOK_SECONDS
+        )
         told_at, foretold = time.time(), self.status()["drain"]
         if foretold["basis"] != "achieved":
             raise Failure(f"status knows of no full batch: {foretold}")
@@ -73,7 +67,8 @@ class Drain(Trial):
             f"{foretold['rows_per_batch']} rows",
             flush=True,
         )
-        self.wait(foretold["seconds"] * DRAIN_TIMES_MAX, "the backlog to drain", lambda: self.waiting() == 0)
+        seconds_max = foretold["seconds"] * DRAIN_TIMES_MAX
+        self.wait(lambda: not unsent(self.spool), seconds_max, "the backlog to drain", LOOK_SECONDS)
         return self.reckon(begun, told_at, first, foretold)
 
     def fill(self):
@@ -83,38 +78,11 @@ class Drain(Trial):
             upload={"url": f"http://127.0.0.1:{CLOSED_PORT}", "interval": INTERVAL},
         )
         self.start_owner()
-        self.start_producer()
-        self.producer_done(READ_SECONDS_MAX)
-        if not self.wait_committed(READ_SECONDS_MAX):
-            raise Failure(f"the backlog did not get into the spool in time:\n{self.tail(self.owner)}")
+        self.produce(READ_SECONDS_MAX)
+        self.wait_committed(READ_SECONDS_MAX)
         self.stop_owner()
         self.access_log.write_text("")
-        return len(list((self.spool / "ready").glob("seg-*.parquet")))
-
-    def status(self):
-        done = subprocess.run(
-            [self.binary, "status", "--json", "--config", self.config],
-            cwd=self.dir,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise Failure(f"status failed: {done.stderr}")
-        return json.loads(done.stdout)
-
-    def waiting(self):
-        return sum(
-            1 for room in ("sealed", "ready", "batches", "sending") for _ in (self.spool / room).glob("*.parquet")
-        )
-
-    def wait(self, seconds_max, what, holds):
-        deadline = time.monotonic() + seconds_max
-        while not holds():
-            self.check_owner()
-            if time.monotonic() > deadline:
-                raise Failure(f"waited {seconds_max:.0f} s for {what}:\n{self.tail(self.owner)}")
-            time.sleep(0.5)
+        return len(parquet_files(self.spool, "ready"))
 
     def admitted(self):
         return [line for line in read(self.access_log) if line.is_insert and line.admitted]
@@ -125,7 +93,7 @@ class Drain(Trial):
 
     def reckon(self, begun, told_at, first, foretold):
         self.stop_owner()
-        rows = self.clickhouse.numbers("SELECT count() FROM http_log")[0]
+        rows = self.stored()
         if rows != self.sent["messages"]:
             raise Failure(f"{rows} rows are stored of {self.sent['messages']}")
         admitted = self.admitted()

@@ -15,19 +15,15 @@ taken up again, or made in parts with --only and --keep.
 """
 
 import json
-import subprocess
 from dataclasses import dataclass
 
-from stack.parts import ROOT
-from totals import fit as estimate_fit
-from totals.engine import Engine
+from bench import base
+from totals import fit
 from totals.one_day import in_batches, in_chunks
-from totals.traffic import Traffic
-from trial.base import Failure, carry_out
+from totals.traffic import EngineTraffic
+from trial.run import output_of, say
 
 HELP = "what the estimate says of disk and rows, against the tables of the engine"
-DIR = ROOT / "target/bench-estimate"
-RELEASE = ROOT / "target/release/spoolhouse"
 ERROR_GOAL = 0.15
 LOG = "http_log"
 
@@ -35,32 +31,28 @@ LOG = "http_log"
 @dataclass(frozen=True)
 class DataSet:
     name: str
-    traffic: Traffic
+    traffic: EngineTraffic
     held_out: bool = False
     batches: bool = False  # insert by insert
 
-    def arguments(self):
-        given = self.traffic
-        chosen = (
-            []
-            if given.profile == "uniform"
-            else ["--resources", given.resources, "--networks", given.networks, "--skew", given.skew]
-        )
-        return [
-            str(word)
-            for word in ("--rate", f"{given.rate}/s", "--retention", "30d", "--profile", given.profile, *chosen)
-        ]
+    def estimated(self):
+        """What the command says of it."""
+        traffic = self.traffic
+        words = ["--rate", f"{traffic.rate}/s", "--retention", "30d", "--profile", traffic.profile]
+        if traffic.profile != "uniform":
+            words += ["--resources", traffic.resources, "--networks", traffic.networks, "--skew", traffic.skew]
+        return json.loads(output_of([base.BINARY, "estimate", *words, "--json"], f"the estimate of {self.name}"))
 
 
 SETS = (
-    DataSet("realistic-10", Traffic("realistic", 10), batches=True),
-    DataSet("realistic-50", Traffic("realistic", 50)),
-    DataSet("realistic-200", Traffic("realistic", 200)),
-    DataSet("uniform-10", Traffic("uniform", 10)),
-    DataSet("uniform-50", Traffic("uniform", 50)),
-    DataSet("uniform-200", Traffic("uniform", 200)),
-    DataSet("flatter-50", Traffic("realistic", 50, 20_000, 200_000, 0.7)),
-    DataSet("steeper-100", Traffic("realistic", 100, 3_000, 20_000, 1.2), held_out=True),
+    DataSet("realistic-10", EngineTraffic("realistic", 10), batches=True),
+    DataSet("realistic-50", EngineTraffic("realistic", 50)),
+    DataSet("realistic-200", EngineTraffic("realistic", 200)),
+    DataSet("uniform-10", EngineTraffic("uniform", 10)),
+    DataSet("uniform-50", EngineTraffic("uniform", 50)),
+    DataSet("uniform-200", EngineTraffic("uniform", 200)),
+    DataSet("flatter-50", EngineTraffic("realistic", 50, 20_000, 200_000, 0.7)),
+    DataSet("steeper-100", EngineTraffic("realistic", 100, 3_000, 20_000, 1.2), held_out=True),
 )
 
 
@@ -75,33 +67,17 @@ def add_arguments(parser):
 
 
 def run(given):
-    bench = Bench(given)
-    status = carry_out("ops/bench", bench, bench.steps, given.keep)
-    return bench.result, status
+    return base.run(Bench(given, "estimate"), given.keep)
 
 
-def say(text):
-    print(text, flush=True)
-
-
-class Bench:
-    def __init__(self, given):
-        self.given, self.dir, self.engine, self.result = given, DIR, None, None
-
-    def stop_all(self):
-        if self.engine:
-            self.engine.close()
-
+class Bench(base.EngineBench):
     def steps(self):
         self.dir.mkdir(parents=True, exist_ok=True)
         wanted = [each for each in SETS if not self.given.only or each.name in self.given.only]
-        found = [(each, self.measured(each), estimated(each)) for each in wanted]
+        found = [(each, self.measured(each), each.estimated()) for each in wanted]
         if self.given.fit:
-            say(
-                estimate_fit.constants(
-                    [(each.traffic.profile, sizes, told) for each, sizes, told in found if not each.held_out]
-                )
-            )
+            fitted = [(each.traffic.profile, sizes, told) for each, sizes, told in found if not each.held_out]
+            say(fit.constants(fitted))
         return self.judge(found)
 
     def measured(self, each):
@@ -109,7 +85,7 @@ class Bench:
         file = self.dir / f"{each.name}.json"
         if file.exists():
             return json.loads(file.read_text())
-        self.engine = self.engine or Engine(self.dir / "clickhouse")
+        self.open_engine()
         database = each.name.replace("-", "_")
         self.engine.ask(f"DROP DATABASE IF EXISTS {database} SYNC")
         sizes = (in_batches if each.batches else in_chunks)(self.engine, database, each.traffic, say)
@@ -126,7 +102,7 @@ class Bench:
             totals = sum(size for name, (_, size) in sizes.items() if name != LOG)
             said = told["per_day"]
             rows = {
-                part_name(part): part_said["rows"] / sizes[part_name(part)][0] - 1
+                fit.in_sql(part): part_said["rows"] / sizes[fit.in_sql(part)][0] - 1
                 for part, part_said in said["parts"].items()
             }
             worst = max(rows, key=lambda name: abs(rows[name]))
@@ -134,25 +110,11 @@ class Bench:
             errors[each.name] = {name: round(share, 4) for name, share in off.items()}
             say(
                 f"{each.name:15}{log / 2**20:9.1f}{said['log_bytes'] / 2**20:9.1f}{off['log']:8.1%}"
-                f"{totals / 2**20:9.1f}{said['totals_bytes'] / 2**20:9.1f}{off['totals']:8.1%}   {rows[worst]:.2%} {worst}"
-                f"{'; held out' if each.held_out else ''}"
+                f"{totals / 2**20:9.1f}{said['totals_bytes'] / 2**20:9.1f}{off['totals']:8.1%}"
+                f"   {rows[worst]:.2%} {worst}{'; held out' if each.held_out else ''}"
             )
         most = max(abs(share) for off in errors.values() for share in off.values())
         held_out = [each.name for each, _, _ in found if each.held_out]
         self.result = {"errors": errors, "error_max": most, "held_out": held_out}
         say(f"off by at most {ERROR_GOAL:.0%}: {'met' if most <= ERROR_GOAL else 'MISSED'} ({most:.1%})")
         return most <= ERROR_GOAL
-
-
-def part_name(part):
-    """As sql/ has it."""
-    return {"log": LOG, "totals": "http_log_totals"}.get(part, part)
-
-
-def estimated(each):
-    done = subprocess.run(
-        [RELEASE, "estimate", *each.arguments(), "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise Failure(f"the estimate of {each.name} failed:\n{done.stderr}")
-    return json.loads(done.stdout)

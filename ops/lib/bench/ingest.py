@@ -11,52 +11,45 @@ be old enough, which says nothing about speed, and its rows don't count. All row
 the footers of the Parquet files, and must be as many as were produced.
 """
 
-import dataclasses
 import json
 import shutil
 import statistics
-import subprocess
 import time
 
 import pyarrow.parquet
 
-from stack.parts import ROOT, TOPIC, Settings
-from trial.base import Failure, Traffic, Trial, carry_out
+from bench import base
+from bench.base import CLOSED_PORT
+from stack.parts import TOPIC
+from stack.process import memory
+from trial import arguments
+from trial.run import Failure, output_of
+from trial.spool import UNSENT, parquet_files
+from trial.traffic import Traffic
 
 HELP = "records per second into fsynced segments, against a bare poll loop on the same broker"
-DIR = ROOT / "target/bench-ingest"
-RELEASE = ROOT / "target/release"
-RETENTION_MS = 24 * 3600 * 1000  # every round reads the same messages
-CLOSED_PORT = 1
 PRODUCE_SECONDS_MAX = 600
 COMMIT_SECONDS_MAX = 120
 RATIO_GOAL, PEAK_MIB_GOAL = 0.4, 200
-ROOMS = ("sealed", "ready", "batches", "sending")
 
 
 def add_arguments(parser):
-    parser.add_argument("--count", type=int, default=3_000_000, metavar="N", help="messages in the topic [3000000]")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of each kind, taken in turns [3]")
+    arguments.number(parser, "--count", 3_000_000, "messages in the topic")
+    arguments.number(parser, "--rounds", 3, "of each kind, taken in turns")
 
 
 def run(given):
-    bench = Bench(given)
-    status = carry_out("ops/bench", bench, bench.steps)
-    return bench.result, status
+    return base.run(Bench(given))
 
 
-class Bench(Trial):
+class Bench(base.StackBench):
     def __init__(self, given):
-        settings = dataclasses.replace(Settings.from_environment(), retention_ms=RETENTION_MS)
-        traffic = Traffic(rate=0, count=given.count, seed=1)
-        super().__init__(DIR, traffic, settings, RELEASE / "spoolhouse", parts=("kafka",))
+        super().__init__(given, "ingest", Traffic(rate=0, count=given.count, seed=1), parts=("kafka",))
         self.rounds = given.rounds
-        self.result = None
 
     def steps(self):
         self.prepare()
-        self.start_producer()
-        self.producer_done(PRODUCE_SECONDS_MAX)
+        self.produce(PRODUCE_SECONDS_MAX)
         print(f"{self.sent['messages']} messages, {self.sent['bytes'] / self.sent['messages']:.0f} bytes each")
         self.poll()  # a broker that has just started is slower: this one doesn't count
         print(f"{'round':>5} {'poll/s':>10} {'ingest/s':>10} {'ratio':>6} {'segments':>9} {'peak MiB':>9}", flush=True)
@@ -70,7 +63,7 @@ class Bench(Trial):
                 f"{number:5} {polls[-1]:10.0f} {rate:10.0f} {rate / polls[-1]:6.2f} {segments:9} {peak:9.0f}",
                 flush=True,
             )
-        ratio = statistics.median(ingest / poll for poll, ingest in zip(polls, ingests))
+        ratio = statistics.median(ingest / poll for poll, ingest in zip(polls, ingests, strict=True))
         self.result = {
             "poll_records_per_s": round(statistics.median(polls)),
             "ingest_records_per_s": round(statistics.median(ingests)),
@@ -87,18 +80,8 @@ class Bench(Trial):
         return True
 
     def poll(self):
-        # Cargo names the file after a hash; the newest is the one just built.
-        programs = [file for file in (RELEASE / "deps").glob("poll-*") if not file.suffix]
-        program = max(programs, key=lambda file: file.stat().st_mtime)
-        done = subprocess.run(
-            [program, f"127.0.0.1:{self.settings.kafka_port}", TOPIC],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise Failure(f"the poll loop failed: {done.stderr}")
-        counted = json.loads(done.stdout)
+        said = output_of([base.program("poll"), f"127.0.0.1:{self.settings.kafka_port}", TOPIC], "the poll loop")
+        counted = json.loads(said)
         if counted["records"] != self.sent["messages"]:
             raise Failure(f"the poll loop counted {counted['records']} of {self.sent['messages']} messages")
         return counted["records"] / counted["seconds"]
@@ -110,15 +93,10 @@ class Bench(Trial):
         self.watch(group)
         begun = time.time()
         self.start_owner()
-        if not self.wait_committed(COMMIT_SECONDS_MAX):
-            raise Failure(f"not everything was committed within {COMMIT_SECONDS_MAX} s:\n{self.tail(self.owner)}")
-        peak = peak_memory(self.owner_process.pid) / (1 << 20)
+        self.wait_committed(COMMIT_SECONDS_MAX)
+        peak = memory(self.owner_process.pid, "VmHWM") / (1 << 20)
         self.stop_owner()
-        rows = {
-            file: pyarrow.parquet.read_metadata(file).num_rows
-            for room in ROOMS
-            for file in (self.spool / room).glob("*.parquet")
-        }
+        rows = {file: pyarrow.parquet.read_metadata(file).num_rows for file in parquet_files(self.spool, *UNSENT)}
         if sum(rows.values()) != self.sent["messages"]:
             raise Failure(f"the segments hold {sum(rows.values())} rows of {self.sent['messages']} messages")
         # Named by their number; a file's change time is that of its last move, to ready/.
@@ -126,9 +104,3 @@ class Bench(Trial):
         if len(full) < 4:
             raise Failure(f"{len(full)} full segments are too few to measure anything: a larger --count")
         return (sum(rows.values()) - rows[last]) / (full[-1].stat().st_ctime - begun), len(full) + 1, peak
-
-
-def peak_memory(pid):
-    """The most bytes of memory that a process ever had."""
-    with open(f"/proc/{pid}/status") as status:
-        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM:"))

@@ -10,18 +10,18 @@ own log as the witness:
 A slot is offered whenever a client that is always early would be admitted.
 """
 
-import dataclasses
 import statistics
 import time
 
-from stack.parts import ROOT, Settings
+from bench import base
+from stack.parts import interval
 from stack.proxy_log import read
-from trial.base import Failure, Traffic, Trial, carry_out
+from trial import arguments
+from trial.run import Failure, say
+from trial.spool import parquet_files
+from trial.traffic import Traffic
 
 HELP = "slots of the real proxy that are used, and requests that it refuses"
-DIR = ROOT / "target/bench-pace"
-RELEASE = ROOT / "target/release/spoolhouse"
-RETENTION_MS = 24 * 3600 * 1000
 READ_SECONDS_MAX = 600
 ROWS_PER_MIB = 46_000  # more than fit, so that the backlog lasts
 STOCK_RATE, STOCK_BODY = "1r/m", 1 << 20
@@ -31,12 +31,8 @@ USED_GOAL, REFUSED_GOAL, FILL_GOAL = 0.97, 0.01, 0.97
 
 
 def add_arguments(parser):
-    parser.add_argument(
-        "--minutes", type=float, default=12, metavar="N", help="of the stock proxy; 0 leaves it out [12]"
-    )
-    parser.add_argument(
-        "--slots", type=int, default=2400, metavar="N", help="of the fast proxy, about; 0 leaves it out [2400]"
-    )
+    arguments.number(parser, "--minutes", 12, "of the stock proxy; 0 leaves it out", kind=float)
+    arguments.number(parser, "--slots", 2400, "of the fast proxy, about; 0 leaves it out")
 
 
 def run(given):
@@ -44,40 +40,27 @@ def run(given):
     for name, wanted, kind in (("stock", given.minutes, Stock), ("fast", given.slots, Fast)):
         if not wanted:
             continue
-        print(f"--- {name}", flush=True)
-        bench = kind(wanted)
-        if status := carry_out("ops/bench", bench, bench.steps):
+        say(f"--- {name}")
+        result[name], status = base.run(kind(given, wanted))
+        if status:
             return None, status
-        result[name] = bench.result
     # The stock proxy is the reference; the fast one's figures stand beside it.
     return {**result.get("stock", {}), **{f"fast_{key}": value for key, value in result.get("fast", {}).items()}}, 0
 
 
-def interval(rate):
-    """Seconds between the requests that nginx admits at this rate: it keeps whole thousandths."""
-    count, unit = rate.split("r/")
-    return 1000 / (int(count) * 1000 // {"s": 1, "m": 60}[unit])
-
-
-class Pace(Trial):
-    def __init__(self, rows, rate, body, body_text):
-        settings = dataclasses.replace(
-            Settings.from_environment(), retention_ms=RETENTION_MS, proxy_rate=rate, proxy_body=body_text
-        )
-        super().__init__(DIR, Traffic(rate=0, count=rows, seed=3), settings, RELEASE)
+class Pace(base.StackBench):
+    def __init__(self, given, rows, rate, body, body_text):
+        traffic = Traffic(rate=0, count=rows, seed=3)
+        super().__init__(given, "pace", traffic, proxy_rate=rate, proxy_body=body_text)
         self.body = body
-        self.proxy = next(part for part in self.parts if part.name == "proxy")
-        self.result = None
 
     def fill(self, **changes):
         """A stack with all messages in Kafka; spoolhouse is yet to start."""
         self.prepare(**changes)
-        self.start_producer()
-        self.producer_done(READ_SECONDS_MAX)
+        self.produce(READ_SECONDS_MAX)
 
     def backlog_lasts(self):
-        ready = any((self.spool / "ready").glob("seg-*.parquet"))
-        if not ready:
+        if not parquet_files(self.spool, "ready"):
             raise Failure("the backlog was used up: the figures would say nothing")
 
     def inserts(self, since=0):
@@ -115,10 +98,10 @@ class Pace(Trial):
 
 
 class Stock(Pace):
-    def __init__(self, minutes):
+    def __init__(self, given, minutes):
         self.seconds = minutes * 60
         slots = int(self.seconds / interval(STOCK_RATE)) + 2
-        super().__init__((slots + 2) * ROWS_PER_MIB, STOCK_RATE, STOCK_BODY, "")
+        super().__init__(given, (slots + 2) * ROWS_PER_MIB, STOCK_RATE, STOCK_BODY, "")
 
     def steps(self):
         self.fill()
@@ -139,10 +122,10 @@ class Stock(Pace):
 
 
 class Fast(Pace):
-    def __init__(self, slots):
+    def __init__(self, given, slots):
         self.slots = slots // len(FAST_RATES)
         rows = int(slots * 1.2 * FAST_BODY / STOCK_BODY * ROWS_PER_MIB)
-        super().__init__(rows, FAST_RATES[0], FAST_BODY, FAST_BODY_TEXT)
+        super().__init__(given, rows, FAST_RATES[0], FAST_BODY, FAST_BODY_TEXT)
 
     def steps(self):
         # Small segments, or each small batch would rewrite the rest of a large one.
@@ -152,12 +135,11 @@ class Fast(Pace):
         )
         self.start_owner()
         # Reading is not what is tried here.
-        if not self.wait_committed(READ_SECONDS_MAX):
-            raise Failure("the backlog did not get into the spool in time")
+        self.wait_committed(READ_SECONDS_MAX)
         self.access_log.write_text("")
         offered = 0
         for rate in FAST_RATES:
-            self.proxy.reload(rate)
+            self.part("proxy").reload(rate)
             begun = time.time()
             while time.time() < begun + self.slots * interval(rate):
                 self.check_owner()

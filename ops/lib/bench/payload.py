@@ -19,20 +19,19 @@ batches are full and orders and encodings are tried now and then.
 
 import json
 import math
-import shutil
-import subprocess
 
-import chdb
 import pyarrow
 
-from stack.parts import ROOT
-from trial.base import START, Failure, carry_out
+from bench import base
+from bench.base import BINARY
+from stack.parts import SLOT_SECONDS
+from totals.engine import query
+from totals.traffic import produced
+from trial import arguments
+from trial.run import Failure, output_of, say
+from trial.traffic import START_SECONDS, Traffic
 
 HELP = "bytes per row of a batch, against other formats and the bound; packing CPU"
-DIR = ROOT / "target/bench-payload"
-RELEASE = ROOT / "target/release"
-START_MILLI = 1_767_323_045_000  # START
-SLOT_SECONDS = 62.5  # what nginx makes of 1r/m
 SLOTS = 12  # of which the packing is measured at --rate
 MIB = 1 << 20
 FULL = 0.97
@@ -48,53 +47,30 @@ NAMES = ", ".join(column.split()[0] for column in COLUMNS.split(", "))
 
 
 def add_arguments(parser):
-    parser.add_argument("--count", type=int, default=400_000, metavar="N", help="rows of each kind of traffic [400000]")
-    parser.add_argument("--rate", type=int, default=200, metavar="N", help="of the traffic, rows per second [200]")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the traffic [1]")
+    arguments.number(parser, "--count", 400_000, "rows of each kind of traffic")
+    arguments.number(parser, "--rate", 200, "of the traffic, rows per second")
+    arguments.number(parser, "--seed", 1, "of the traffic")
 
 
 def run(given):
-    bench = Bench(given)
-    status = carry_out("ops/bench", bench, bench.steps)
-    return bench.result, status
+    return base.run(Bench(given, "payload"))
 
 
-class Bench:
-    def __init__(self, given):
-        self.given, self.dir, self.result = given, DIR, None
-
-    def stop_all(self):
-        """Nothing of it runs on."""
-
+class Bench(base.Bench):
     def steps(self):
-        shutil.rmtree(self.dir, ignore_errors=True)
-        self.dir.mkdir(parents=True)
-        uniform = Packed(self.given, "uniform")
-        realistic = Packed(self.given, "realistic")
-        compatible = Packed(self.given, "uniform", compatible=True)
+        self.empty()
+        uniform = Packed(self, "uniform")
+        realistic = Packed(self, "realistic")
+        compatible = Packed(self, "uniform", compatible=True)
         packed = (uniform, realistic, compatible)
         for each in packed:
             each.read_back()
-        bound = uniform.bound()
-        print(f"{'uniform B/row':>13} {'rows/MiB':>9} {'realistic B/row':>16} {'rows/MiB':>9}")
-        for name in uniform.others:
-            line(name, uniform.others[name], realistic.others[name])
-        line("packed, compatible", compatible.bytes_per_row, None)
-        line("packed", uniform.bytes_per_row, realistic.bytes_per_row)
-        line("information bound", bound, None)
-        for each in packed:
-            fills = sorted(batch["fill"] for batch in each.full)
-            print(
-                f"{each.name}: {len(each.full)} full batches, {fills[0]:.1%} to {fills[-1]:.1%} full, "
-                f"{each.rows_of_first} rows in the first, {each.cpu_seconds:.2f} s of CPU each; "
-                "read back by ClickHouse, equal content"
-            )
+        self.show(*packed)
         snappy = realistic.others["ClickHouse's Parquet, snappy"] / realistic.bytes_per_row
         backlog = max(uniform.cpu_seconds, realistic.cpu_seconds) / SLOT_SECONDS
         share = max(map(self.cpu_seconds_at_rate, ("uniform", "realistic"))) / SLOT_SECONDS
-        print(
-            f"packing, parts of one core: {share:.2%} at {self.given.rate} rows a second, {backlog:.2%} with a backlog"
-        )
+        rate = self.given.rate
+        say(f"packing, parts of one core: {share:.2%} at {rate} rows a second, {backlog:.2%} with a backlog")
         self.result = {
             "uniform_bytes_per_row": round(uniform.bytes_per_row, 3),
             "uniform_rows_per_mib": round(MIB / uniform.bytes_per_row),
@@ -104,34 +80,50 @@ class Bench:
             "pack_cpu_share": round(share, 4),
             "pack_cpu_share_backlog": round(backlog, 4),
         }
-        least = min(batch["fill"] for each in packed for batch in each.full)
-        goals = (
-            (f"uniform at most {BPR_GOAL} B/row", uniform.bytes_per_row <= BPR_GOAL),
-            (f"uniform at least {ROWS_GOAL} rows/MiB", MIB / uniform.bytes_per_row >= ROWS_GOAL),
-            (
-                f"uniform at most {BOUND_GOAL} x the bound ({uniform.bytes_per_row / bound:.3f})",
-                uniform.bytes_per_row <= BOUND_GOAL * bound,
-            ),
+        size, least = uniform.bytes_per_row, min(batch["fill"] for each in packed for batch in each.full)
+        against_bound = size / uniform.bound()
+        cpu_goal = f"packing at most {CPU_GOAL:.0%} of a core"
+        return base.verdict(
+            (f"uniform at most {BPR_GOAL} B/row", size <= BPR_GOAL),
+            (f"uniform at least {ROWS_GOAL} rows/MiB", MIB / size >= ROWS_GOAL),
+            (f"uniform at most {BOUND_GOAL} x the bound ({against_bound:.3f})", against_bound <= BOUND_GOAL),
             (
                 f"realistic at least {SNAPPY_GOAL} x smaller than ClickHouse's snappy Parquet ({snappy:.2f})",
                 snappy >= SNAPPY_GOAL,
             ),
             (f"compatible at most {COMPATIBLE_GOAL} B/row", compatible.bytes_per_row <= COMPATIBLE_GOAL),
             (f"every batch but the last at least {FULL:.0%} full ({least:.1%})", least >= FULL),
-            (
-                f"packing at most {CPU_GOAL:.0%} of a core at {self.given.rate} rows a second ({share:.1%})",
-                share <= CPU_GOAL,
-            ),
-            (f"packing at most {CPU_GOAL:.0%} of a core with a backlog ({backlog:.1%})", backlog <= CPU_GOAL),
+            (f"{cpu_goal} at {rate} rows a second ({share:.1%})", share <= CPU_GOAL),
+            (f"{cpu_goal} with a backlog ({backlog:.1%})", backlog <= CPU_GOAL),
         )
-        for goal, met in goals:
-            print(f"{goal}: {'met' if met else 'MISSED'}")
-        return all(met for _, met in goals)
+
+    @staticmethod
+    def show(uniform, realistic, compatible):
+        print(f"{'uniform B/row':>13} {'rows/MiB':>9} {'realistic B/row':>16} {'rows/MiB':>9}")
+        for name in uniform.others:
+            line(name, uniform.others[name], realistic.others[name])
+        line("packed, compatible", compatible.bytes_per_row, None)
+        line("packed", uniform.bytes_per_row, realistic.bytes_per_row)
+        line("information bound", uniform.bound(), None)
+        for each in (uniform, realistic, compatible):
+            fills = sorted(batch["fill"] for batch in each.full)
+            say(
+                f"{each.name}: {len(each.full)} full batches, {fills[0]:.1%} to {fills[-1]:.1%} full, "
+                f"{each.rows_of_first} rows in the first, {each.cpu_seconds:.2f} s of CPU each; "
+                "read back by ClickHouse, equal content"
+            )
+
+    def pack(self, profile, directory, count, *options):
+        """What tests/bench/pack.rs says of each batch."""
+        given = self.given
+        traffic = ("--profile", profile, "--count", count, "--rate", given.rate, "--seed", given.seed)
+        command = [base.program("pack"), "--dir", directory, *traffic, "--start-milli", START_SECONDS * 1000, *options]
+        return [json.loads(text) for text in output_of(command, "packing").splitlines()]
 
     def cpu_seconds_at_rate(self, profile):
         """CPU time per slot when each slot finds what arrived since the last one."""
         rows = round(self.given.rate * SLOT_SECONDS)
-        batches = pack(self.given, profile, DIR / f"{profile}-at-rate", rows * SLOTS, "--rows-per-slot", rows)
+        batches = self.pack(profile, self.dir / f"{profile}-at-rate", rows * SLOTS, "--rows-per-slot", rows)
         return sum(batch["cpu_seconds"] for batch in batches) / SLOTS
 
 
@@ -146,11 +138,12 @@ def line(name, uniform, realistic):
 class Packed:
     """One kind of traffic, packed, and the same rows in other formats."""
 
-    def __init__(self, given, profile, compatible=False):
-        self.given, self.profile = given, profile
+    def __init__(self, bench, profile, compatible=False):
+        given = bench.given
+        self.traffic = Traffic(given.rate, given.count, given.seed, profile=profile)
         self.name = f"{profile}, compatible" if compatible else profile
-        self.dir = DIR / self.name.replace(", ", "-")
-        batches = pack(given, profile, self.dir, given.count, *(["--compatible"] if compatible else []))
+        self.dir = bench.dir / self.name.replace(", ", "-")
+        batches = bench.pack(profile, self.dir, given.count, *(["--compatible"] if compatible else []))
         self.full = batches[:-1]  # the last holds what is left
         if not self.full:
             raise Failure(f"{given.count} rows fill no batch: a larger --count")
@@ -162,29 +155,8 @@ class Packed:
     def read_back(self):
         """Compares with the rows made again from the seed, and writes those in other formats."""
         expected = self.dir / "expected.ndjson"
-        call(
-            [
-                RELEASE / "spoolhouse",
-                "produce",
-                "--dry-run",
-                "--expect",
-                expected,
-                "--profile",
-                self.profile,
-                "--count",
-                self.given.count,
-                "--rate",
-                self.given.rate,
-                "--seed",
-                self.given.seed,
-                "--start",
-                START,
-            ]
-        )
-        made = (
-            f"(SELECT * REPLACE (replaceRegexpOne(remote_addr, '[0-9]+$', 'X') AS remote_addr) "
-            f"FROM file('{expected}', JSONEachRow, '{COLUMNS}'))"
-        )
+        self.traffic.expected(BINARY, expected)
+        made = f"({produced(expected, COLUMNS)})"
         packed = f"file('{self.dir}/kept/*.parquet', Parquet, '{COLUMNS}')"
         content = "SELECT count(), sum(cityHash64({0})), groupBitXor(sipHash64({0})) FROM {1}"
         held, due = (query(content.format(NAMES, rows), "CSV") for rows in (packed, made))
@@ -205,42 +177,5 @@ class Packed:
         }
 
     def bound(self):
-        seconds = self.rows_of_first / self.given.rate
+        seconds = self.rows_of_first / self.traffic.rate
         return (sum(map(math.log2, UNIFORM_VALUES)) + math.log2(seconds)) / 8
-
-
-def pack(given, profile, directory, count, *options):
-    """What tests/bench/pack.rs says of each batch."""
-    # Cargo names the file after a hash; the newest is the one just built.
-    programs = [file for file in (RELEASE / "deps").glob("pack-*") if not file.suffix]
-    program = max(programs, key=lambda file: file.stat().st_mtime)
-    said = call(
-        [
-            program,
-            "--dir",
-            directory,
-            "--profile",
-            profile,
-            "--count",
-            count,
-            "--rate",
-            given.rate,
-            "--seed",
-            given.seed,
-            "--start-milli",
-            START_MILLI,
-            *options,
-        ]
-    )
-    return [json.loads(text) for text in said.splitlines()]
-
-
-def query(sql, kind):
-    return chdb.query(sql, kind).bytes()
-
-
-def call(command):
-    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        raise Failure(f"{command[0]} failed:\n{done.stderr}")
-    return done.stdout

@@ -13,43 +13,38 @@ row is either in ClickHouse or in a spool.
 """
 
 import dataclasses
-import json
 import statistics
-import subprocess
 import time
-import urllib.request
 
+from bench import base
 from stack.control import down, up
-from stack.parts import PARTS, ROOT, TOPIC, Settings
-from stack.process import Daemon
-from trial.base import Failure, Traffic, Trial, carry_out, toml
+from stack.parts import PARTS, TOPIC
+from stack.process import Daemon, memory
+from trial import arguments, observe
+from trial.base import Trial
+from trial.configuration import sections, toml
+from trial.run import Failure, say, wait_until
+from trial.spool import UNSENT
+from trial.traffic import Traffic
 
 HELP = "what the roll of segments costs and gains: loss window, files, latency, memory"
-DIR = ROOT / "target/bench-roll"
-RELEASE = ROOT / "target/release/spoolhouse"
 ROLL_AFTER = ("1s", "5s", "15s", "60s")
 ROLL_BYTES = ("1MiB", "4MiB", "16MiB")
-RETENTION_MS = 3_600_000  # nothing may go while four read and one is late
 LOOK_SECONDS = 0.25
 CATCH_UP_SECONDS_MAX = 120
-UNSENT = ("sealed", "ready", "batches", "sending")
 
 
 def add_arguments(parser):
-    parser.add_argument("--seconds", type=int, default=200, metavar="N", help="of steady traffic [200]")
-    parser.add_argument("--rate", type=int, default=200, metavar="N", help="messages a second of it [200]")
-    parser.add_argument(
-        "--burst", type=int, default=1_500_000, metavar="N", help="messages as fast as they go [1500000]"
-    )
+    arguments.number(parser, "--seconds", 200, "of steady traffic")
+    arguments.number(parser, "--rate", 200, "messages a second of it")
+    arguments.number(parser, "--burst", 1_500_000, "messages as fast as they go")
 
 
 def run(given):
-    bench = Bench(given)
-    status = carry_out("ops/bench", bench, bench.steps)
-    return bench.result, status
+    return base.run(Bench(given))
 
 
-class House:
+class Instance:
     """One of the spoolhouses, with its proxy."""
 
     def __init__(self, bench, name, place, **spool):
@@ -63,39 +58,17 @@ class House:
     def start(self):
         if up([self.proxy]):
             raise Failure(f"the proxy of {self.name} did not come up")
-        self.config.write_text(
-            toml(
-                {
-                    "kafka": {
-                        "brokers": f"127.0.0.1:{self.bench.settings.kafka_port}",
-                        "topic": TOPIC,
-                        "group": self.name,
-                        "instance_id": self.name,
-                    },
-                    "spool": {"dir": str(self.dir / "spool")} | self.spool,
-                    "upload": {"url": f"http://127.0.0.1:{self.port + 1}"},
-                    "observe": {"listen": f"127.0.0.1:{self.port}"},
-                }
-            )
-        )
-        self.process = self.owner.start([RELEASE, "run", "--config", self.config], cwd=self.dir)
-
-    def get(self, path):
-        return urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5).read().decode()
-
-    def metrics(self):
-        found = {}
-        for line in self.get("/metrics").splitlines():
-            if line and not line.startswith("#"):
-                name, _, value = line.rpartition(" ")
-                found[name] = float(value)
-        return found
+        ports = self.bench.settings.kafka_port, self.proxy.port, self.port
+        found = sections(self.dir / "spool", *ports, topic=TOPIC, group=self.name, instance_id=self.name)
+        found["spool"] |= self.spool
+        self.config.write_text(toml(found))
+        self.process = self.owner.start([base.BINARY, "run", "--config", self.config], cwd=self.dir)
 
     def look(self):
         if self.process.poll() is not None:
             raise Failure(f"{self.name} left by itself:\n{Trial.tail(self.owner)}")
         try:
-            seen = self.metrics()
+            seen = observe.metrics(self.port)
         except OSError:  # not yet
             return {}
         self.oldest = max(self.oldest, seen.get("spoolhouse_unsealed_age_seconds", 0.0))
@@ -109,15 +82,13 @@ class House:
 
     def note(self):
         """Notes how many files there were, and how old records were that were stored."""
-        seen, status = self.metrics(), json.loads(self.get("/status.json"))
+        seen, page = observe.metrics(self.port), observe.page(self.port)
         self.files = seen["spoolhouse_segments_sealed_total"]
         # The first goes at once, with what a moment brought.
-        stored = [one["latency"] for one in status["attempts"] if one["outcome"] == "stored"][1:]
+        stored = [one["latency"] for one in page["attempts"] if one["outcome"] == "stored"][1:]
         self.latency = statistics.median(one["median_s"] for one in stored) if stored else None
         self.latency_most = max((one["most_s"] for one in stored), default=None)
-        self.peak_mib = next(
-            int(line.split()[1]) / 1024 for line in open(f"/proc/{self.process.pid}/status") if line.startswith("VmHWM")
-        )
+        self.peak_mib = memory(self.process.pid, "VmHWM") / (1 << 20)
 
     def stop(self):
         self.owner.terminate()
@@ -126,102 +97,90 @@ class House:
 
     def left(self):
         """Rows in its spool, once it is stopped."""
-        said = subprocess.run(
-            [RELEASE, "status", "--json", "--config", self.config], capture_output=True, text=True, cwd=self.dir
-        )
-        return sum(json.loads(said.stdout)["rooms"][room]["rows"] for room in UNSENT)
+        directories = observe.status(base.BINARY, self.config)["rooms"]
+        return sum(directories[name]["rows"] for name in UNSENT)
 
 
-class Bench(Trial):
+class Bench(base.StackBench):
     def __init__(self, given):
-        settings = dataclasses.replace(Settings.from_environment(), retention_ms=RETENTION_MS, proxy_body="")
-        traffic = Traffic(rate=given.rate, count=given.rate * given.seconds, seed=6, start=None)
-        super().__init__(DIR, traffic, settings, RELEASE)
-        self.given, self.houses, self.result, self.sent_before = given, [], None, 0
+        traffic = Traffic(given.rate, given.rate * given.seconds, seed=6, start=None)
+        super().__init__(given, "roll", traffic, proxy_body="")
+        self.instances, self.sent_before = [], 0
 
     def steps(self):
         self.prepare()
-        steady = self.measure(
-            [House(self, f"after-{roll}", place, roll_after=roll) for place, roll in enumerate(ROLL_AFTER)]
-        )
         after = [
             {
-                "roll_after": house.spool["roll_after"],
-                "oldest_unsynced_s": round(house.oldest, 1),
-                "files_per_hour": round(house.files * 3600 / self.given.seconds),
-                "bytes_per_row": round(house.row_bytes, 1),
-                "latency_median_s": house.latency and round(house.latency, 1),
-                "latency_most_s": house.latency_most and round(house.latency_most, 1),
-                "peak_mib": round(house.peak_mib),
+                "roll_after": instance.spool["roll_after"],
+                "oldest_unsynced_s": round(instance.oldest, 1),
+                "files_per_hour": round(instance.files * 3600 / self.given.seconds),
+                "bytes_per_row": round(instance.row_bytes, 1),
+                "latency_median_s": instance.latency and round(instance.latency, 1),
+                "latency_most_s": instance.latency_most and round(instance.latency_most, 1),
+                "peak_mib": round(instance.peak_mib),
             }
-            for house in steady
+            for instance in self.measure("after", ({"roll_after": roll} for roll in ROLL_AFTER))
         ]
         self.show(after)
         self.traffic = Traffic(rate=0, count=self.given.burst, seed=7)
-        burst = self.measure(
-            [
-                House(self, f"bytes-{roll}", place, roll_after="60s", roll_bytes=roll)
-                for place, roll in enumerate(ROLL_BYTES)
-            ]
-        )
         large = [
             {
-                "roll_bytes": house.spool["roll_bytes"],
-                "rows_per_file": round(house.rows_per_file),
-                "bytes_per_row": round(house.row_bytes, 1),
-                "peak_mib": round(house.peak_mib),
+                "roll_bytes": instance.spool["roll_bytes"],
+                "rows_per_file": round(instance.rows_per_file),
+                "bytes_per_row": round(instance.row_bytes, 1),
+                "peak_mib": round(instance.peak_mib),
             }
-            for house in burst
+            for instance in self.measure("bytes", ({"roll_bytes": roll, "roll_after": "60s"} for roll in ROLL_BYTES))
         ]
         self.show(large)
         self.result = {"rate": self.given.rate, "seconds": self.given.seconds, "roll_after": after, "roll_bytes": large}
         return True
 
-    def show(self, rows):
+    @staticmethod
+    def show(rows):
         for row in rows:
-            print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            say(", ".join(f"{key} {value}" for key, value in row.items()))
 
-    def measure(self, houses):
-        """Has all of them read the same traffic; every row is accounted for."""
-        stored_before = self.clickhouse.numbers("SELECT count() FROM http_log")[0]
-        self.houses = houses
-        for house in houses:
-            house.start()
-        self.wait(lambda: all(house.look().get("spoolhouse_partitions") for house in houses), "a start")
-        for house in houses:
-            house.oldest = 0.0
+    def measure(self, kind, rolls):
+        """Has an instance for each roll read the same traffic; every row is accounted for."""
+        stored_before = self.stored()
+        instances = [
+            Instance(self, f"{kind}-{spool[f'roll_{kind}']}", place, **spool) for place, spool in enumerate(rolls)
+        ]
+        self.instances = instances
+        for instance in instances:
+            instance.start()
+        self.wait_for_all("spoolhouse_partitions", 1, "a start")
+        for instance in instances:
+            instance.oldest = 0.0
         self.start_producer()
         while self.producer_process.poll() is None:
-            for house in houses:
-                house.look()
+            for instance in instances:
+                instance.look()
             time.sleep(LOOK_SECONDS)
         self.producer_done()
-        for house in houses:
-            house.note()
+        for instance in instances:
+            instance.note()
         wanted = self.sent_before + self.sent["messages"]
-        self.wait(
-            lambda: all(house.look().get("spoolhouse_records_total", 0) >= wanted for house in houses), "all to be read"
-        )
-        for house in houses:
-            house.stop()
-        there = (
-            self.clickhouse.numbers("SELECT count() FROM http_log")[0]
-            - stored_before
-            + sum(house.left() for house in houses)
-        )
-        self.houses, self.sent_before = [], wanted
-        if there != wanted * len(houses):
-            raise Failure(f"{there} rows are stored or in a spool, not {len(houses)} times {wanted}")
-        return houses
+        self.wait_for_all("spoolhouse_records_total", wanted, "all to be read")
+        for instance in instances:
+            instance.stop()
+        there = self.stored() - stored_before + sum(instance.left() for instance in instances)
+        self.instances, self.sent_before = [], wanted
+        if there != wanted * len(instances):
+            raise Failure(f"{there} rows are stored or in a spool, not {len(instances)} times {wanted}")
+        return instances
 
-    def wait(self, holds, what):
-        deadline = time.monotonic() + CATCH_UP_SECONDS_MAX
-        while not holds():
-            if time.monotonic() > deadline:
-                raise Failure(f"waited {CATCH_UP_SECONDS_MAX} s for {what}")
-            time.sleep(LOOK_SECONDS)
+    def wait_for_all(self, name, least, what):
+        """Until the metric is at least so much in every instance."""
+
+        def reached():
+            return all(instance.look().get(name, 0) >= least for instance in self.instances)
+
+        if not wait_until(reached, CATCH_UP_SECONDS_MAX, LOOK_SECONDS):
+            raise Failure(f"waited {CATCH_UP_SECONDS_MAX} s for {what}")
 
     def stop_all(self):
-        for house in self.houses:
-            house.stop()
+        for instance in self.instances:
+            instance.stop()
         super().stop_all()

@@ -17,23 +17,21 @@ where it was; one that ends removes its data unless told to --keep it.
 import itertools
 import os
 import statistics
-import subprocess
 from pathlib import Path
 
-from stack.parts import ROOT
-from totals import report
-from totals.engine import Engine
+from bench import base
+from totals import limits, report
 from totals.load import END, Load, realistic, sizes, uniform
 from totals.queries import DIMENSIONS, MANY, SECONDS, Combination, Range, chart_of_top, combinations
 from totals.report import SOURCES, Times
-from totals.traffic import Traffic, agreement, distinct_keys
-from trial.base import START, Failure, carry_out
+from totals.traffic import EngineTraffic, agreement, distinct_keys, produced
+from trial import arguments
+from trial.run import Failure, say
+from trial.traffic import START, Traffic
 
 HELP = "times of every kind of chart on a month of totals, bytes per row, what inserts cost"
-DIR = ROOT / "target/bench-totals"
-RELEASE = ROOT / "target/release/spoolhouse"
 AGREEMENT_GOAL = 0.03
-CHART_MS_GOAL, TOP_ADDRESS_MS_GOAL, MONTH_MS_GOAL, MONTH_TOP_MS_GOAL = 250, 1000, 1000, 3000
+MIDNIGHT = f"{START[:10]}T00:00:00Z"
 PRODUCED = "timestamp UInt32, resource_id UInt64, response_status UInt16, cache_status String, remote_addr String"
 # Frequent, middling and rare: the place among the resources and addresses, and a status and cache status.
 VALUES = ((0, 200, "HIT"), (50, 404, "MISS"), (2000, 502, "STALE"))
@@ -42,20 +40,14 @@ MINUTES_BEFORE_END = 37  # so that no range ends with a whole day
 
 
 def add_arguments(parser):
-    parser.add_argument("--rows", type=int, default=100_000_000, metavar="N", help="of realistic totals [100000000]")
+    arguments.number(parser, "--rows", 100_000_000, "of realistic totals")
     parser.add_argument("--uniform-rows", type=int, metavar="N", help="of uniform totals [a fifth]")
     parser.add_argument("--compare-rows", type=int, metavar="N", help="of each table side by side [a tenth]")
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        default=5,
-        metavar="N",
-        help="warm runs of each query and value, fewer of those that take a second [5]",
-    )
+    arguments.number(parser, "--rounds", 5, "warm runs of each query and value, fewer of those that take a second")
     parser.add_argument(
         "--out",
         type=Path,
-        default=DIR.with_name("bench-totals-report"),
+        default=base.directory("totals-report"),
         metavar="DIR",
         help="where measured.md and measured.svg go [target/bench-totals-report]",
     )
@@ -63,27 +55,14 @@ def add_arguments(parser):
 
 
 def run(given):
-    bench = Bench(given)
-    status = carry_out("ops/bench", bench, bench.steps, given.keep)
-    return bench.result, status
+    return base.run(Bench(given, "totals"), given.keep)
 
 
-def say(text):
-    print(text, flush=True)
-
-
-class Bench:
-    def __init__(self, given):
-        self.given, self.dir, self.engine, self.result = given, DIR, None, None
-
-    def stop_all(self):
-        if self.engine:
-            self.engine.close()
-
+class Bench(base.EngineBench):
     def steps(self):
         rows = self.given.rows
         self.dir.mkdir(parents=True, exist_ok=True)
-        self.engine = Engine(self.dir / "clickhouse")
+        self.open_engine()
         agreed = self.compare_traffic()
         months = [
             self.month("realistic", realistic(rows)),
@@ -97,40 +76,11 @@ class Bench:
         """The rows made here must have as many distinct keys per minute as those of the producer."""
         lines = []
         for rate, hours in ((41, 1), (1000, 0.1)):
-            traffic, count = Traffic("realistic", rate), int(rate * 3600 * hours * 0.6)  # the first hour has 60 %
+            count = int(rate * 3600 * hours * 0.6)  # the first hour has 60 %
             file = self.dir / "produced.ndjson"
-            done = subprocess.run(
-                [
-                    RELEASE,
-                    "produce",
-                    "--dry-run",
-                    "--expect",
-                    file,
-                    "--profile",
-                    "realistic",
-                    "--count",
-                    str(count),
-                    "--rate",
-                    str(rate),
-                    "--seed",
-                    "1",
-                    "--start",
-                    f"{START[:10]}T00:00:00Z",
-                ],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode:
-                raise Failure(f"producing for comparison failed:\n{done.stderr}")
-            produced = (
-                f"SELECT * REPLACE (replaceRegexpOne(remote_addr, '[0-9]+$', 'X') AS remote_addr) "
-                f"FROM file('{file}', JSONEachRow, '{PRODUCED}')"
-            )
-            counts = [
-                [float(value) for value in self.engine.rows(distinct_keys(rows))[0]]
-                for rows in (traffic.rows(END, 0, count), produced)
-            ]
+            Traffic(rate, count, seed=1, profile="realistic", start=MIDNIGHT).expected(base.BINARY, file)
+            made = EngineTraffic("realistic", rate).rows(END, 0, count), produced(file, PRODUCED)
+            counts = [[float(value) for value in self.engine.rows(distinct_keys(rows))[0]] for rows in made]
             file.unlink()
             off = agreement(*counts)
             lines.append((rate, *counts, off))
@@ -188,10 +138,10 @@ class Bench:
                     for value in (values if combination.filters else values[:1])
                 ]
                 measured.append(self.time(name, combination, queries))
-            for dimension in MANY:
-                charts.append(
-                    self.time(name, Combination((), (dimension,)), [chart_of_top(dimension, time_range, by_day)])
-                )
+            charts += [
+                self.time(name, Combination((), (dimension,)), [chart_of_top(dimension, time_range, by_day)])
+                for dimension in MANY
+            ]
             done = [times for times in measured if times.time_range == name]
             say(
                 f"{profile}, {name}: {len(done)} kinds of query, the slowest: "
@@ -215,7 +165,7 @@ class Bench:
             cold.seconds * 1000,
             tuple(run.seconds * 1000 for run in warm),
             most.rows,
-            most.bytes,
+            most.bytes_read,
             tuple(self.engine.read_from(queries[0])),
         )
 
@@ -263,7 +213,7 @@ class Bench:
 
     def judge(self, months):
         realistic_month, uniform_month = months
-        slowest = {month["profile"]: {key: worst(month["measured"], *key) for key in WORST} for month in months}
+        slowest = {month["profile"]: limits.slowest(month["measured"]) for month in months}
         rows, size = realistic_month["sizes"]["http_log"]
         total = sum(size for name, (_, size) in realistic_month["sizes"].items() if name.startswith("http_log_totals"))
         mine = slowest["realistic"]
@@ -283,33 +233,8 @@ class Bench:
             "uniform_max_ms_30d": slowest["uniform"]["30d", "chart"],
             "uniform_max_ms_30d_topn": slowest["uniform"]["30d", "top"],
         }
-        good = True
-        for profile, found in slowest.items():
-            for (name, kind), limit in WORST.items():
-                reached = limit is None or found[name, kind] <= limit
-                good &= reached
-                against = "reported only" if limit is None else f"at most {limit}: {'met' if reached else 'MISSED'}"
-                say(f"{profile}, {name}, {KINDS[kind]}: {found[name, kind]} ms, {against}")
-        return good
-
-
-KINDS = {
-    "chart": "filters and groups",
-    "address": "top by address",
-    "top": "top by resource or address alone",
-    "more": "top by either, with status or cache status",
-    "pairs": "top by resource and address",
-}
-WORST = {
-    ("1h", "chart"): CHART_MS_GOAL,
-    ("1h", "address"): TOP_ADDRESS_MS_GOAL,
-    ("24h", "chart"): CHART_MS_GOAL,
-    ("24h", "address"): TOP_ADDRESS_MS_GOAL,
-    ("30d", "chart"): MONTH_MS_GOAL,
-    ("30d", "top"): MONTH_TOP_MS_GOAL,
-    ("30d", "more"): MONTH_TOP_MS_GOAL,
-    ("30d", "pairs"): None,
-}
+        verdicts = [limits.judge(profile, found) for profile, found in slowest.items()]
+        return all(verdicts)
 
 
 def worth_asking(found):
@@ -317,20 +242,3 @@ def worth_asking(found):
     rows = found["http_log_totals"][0]
     by_day = {"resource_id": "resource_by_day", "remote_addr": "address_by_day"}
     return tuple(d for d in MANY if 2 * found[f"http_log_totals.{by_day[d]}"][0] <= rows)
-
-
-def kind(name, combination):
-    """Which limit a query has."""
-    if name != "30d":
-        return "address" if "remote_addr" in combination.groups else "chart"
-    if combination.ranks_pairs():
-        return "pairs"
-    if not (combination.is_top() and combination.has_sums_by_day()):
-        return "chart"
-    return "top" if len(combination.groups) == 1 else "more"
-
-
-def worst(measured, name, wanted):
-    """The largest p95 of a range's queries of this kind, in milliseconds."""
-    found = (times.p95() for times in measured if times.time_range == name and kind(name, times.combination) == wanted)
-    return round(max(found), 1)

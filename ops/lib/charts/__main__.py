@@ -7,14 +7,11 @@ files are what the code makes.
 import argparse
 import sys
 
-from charts import grafana as charts_grafana
-from charts import health as charts_health
-from charts import plot as charts_plot
-from charts import traffic as charts_traffic
+from charts import grafana, health, plot, traffic
 from stack.parts import ROOT
 
 DASHBOARDS = ROOT / "ops/grafana/provisioning/dashboards"
-BOARDS = (charts_traffic, charts_health)
+BOARDS = (traffic, health)
 
 
 def write(check):
@@ -22,7 +19,7 @@ def write(check):
     differing = []
     for module in BOARDS:
         file = DASHBOARDS / f"{module.UID}.json"
-        text = charts_grafana.to_json(module.board())
+        text = grafana.to_json(module.board())
         if not file.exists() or file.read_text() != text:
             differing.append(file)
             if not check:
@@ -42,12 +39,12 @@ def main():
     command = commands.add_parser(
         "plot",
         help="draw a dashboard with real data into ops/grafana",
-        description=charts_plot.__doc__,
+        description=plot.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    charts_plot.add_arguments(command)
+    plot.add_arguments(command)
     given = parser.parse_args()
-    return write(given.check) if given.command == "write" else charts_plot.run(given)
+    return write(given.check) if given.command == "write" else plot.run(given)
 
 
 if __name__ == "__main__":

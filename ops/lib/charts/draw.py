@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import dates, pyplot, ticker  # noqa: E402
+from matplotlib import dates, pyplot, ticker
 
 # Grafana's classic palette.
 COLOURS = ["#7EB26D", "#EAB839", "#6ED0E0", "#EF843C", "#E24D42", "#1F78C1", "#BA43A9", "#705DA0", "#508642", "#CCA300"]
@@ -114,7 +114,7 @@ def draw_lines(figure, frame, box, panel, lines, height):
     colours = [COLOURS[place % len(COLOURS)] for place in range(len(lines))]
     if defaults["custom"].get("stacking", {}).get("mode") == "normal":
         times = sorted({time for line in lines for time in line.times})
-        columns = [dict(zip(line.times, line.values)) for line in lines]
+        columns = [dict(zip(line.times, line.values, strict=True)) for line in lines]
         values = [[column.get(time) or 0 for time in times] for column in columns]
         axes.stackplot(
             list(map(moment, times)),
@@ -125,7 +125,7 @@ def draw_lines(figure, frame, box, panel, lines, height):
             labels=[line.name for line in lines],
         )
     else:
-        for line, colour in zip(lines, colours):
+        for line, colour in zip(lines, colours, strict=True):
             times = list(map(moment, line.times))
             axes.plot(times, line.values, color=colour, linewidth=1, label=line.name)
             axes.fill_between(times, line.values, color=colour, alpha=0.12, linewidth=0)

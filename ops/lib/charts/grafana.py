@@ -93,7 +93,7 @@ def series(title, description, unit, targets, width=12, stacked=False, name=None
         panel = panel.stacking(common.StackingConfig().mode(models.StackingMode.NORMAL).group("A"))
     if share:
         panel = panel.max(1)
-    return panel.display_name("${__field.labels.%s}" % name) if name else panel
+    return panel.display_name("${__field.labels." + name + "}") if name else panel
 
 
 def number(title, description, unit, targets, width=4, steps=((None, GREEN),), mapping=None):
@@ -124,13 +124,17 @@ def listing(title, description, sql, units, links, width=24):
     return panel
 
 
-def lay_out(board, rows):
-    """Adds (title or None, panels) in order, each panel with the next id."""
+def lay_out(title, uid, description, start, refresh, variables, rows):
+    """A dashboard: its variables, then (heading or None, panels) in order, each panel with the next id."""
+    board = dashboard.Dashboard(title).uid(uid).tags(["spoolhouse"]).timezone("browser").description(description)
+    board = board.time(start, "now").refresh(refresh).tooltip(dashboards.DashboardCursorSync.CROSSHAIR)
+    for variable in variables:
+        board.with_variable(variable)
     identity = 0
-    for title, panels in rows:
-        if title is not None:
+    for heading, panels in rows:
+        if heading is not None:
             identity += 1
-            board.with_row(dashboard.Row(title).id(identity))
+            board.with_row(dashboard.Row(heading).id(identity))
         for panel in panels:
             identity += 1
             board.with_panel(panel.id(identity))
@@ -143,6 +147,14 @@ def choice(name, label, values, description):
     query = ", ".join(text if text == value else f"{text} : {value}" for text, value in values)
     variable = dashboard.CustomVariable(name).label(label).description(description).values(query)
     return variable.options(options).current(options[0]).multi(False).include_all(False)
+
+
+def several(name, label, data_source, query, text):
+    """A variable whose values a query gives: any number of them can be chosen, at first all."""
+    variable = dashboard.QueryVariable(name).label(label).datasource(data_source).query(query).definition(text)
+    variable = variable.multi(True).include_all(True).current(dashboards.VariableOption(True, ["All"], ["$__all"]))
+    # Not at every change of the time range: that would be at every refresh.
+    return variable.refresh(dashboards.VariableRefresh.ON_DASHBOARD_LOAD)
 
 
 def source(name, label, plugin, uid):
@@ -165,7 +177,7 @@ def assert_understood(text):
     if again != text:
         differing = [
             f"{mine.strip()} became {theirs.strip()}"
-            for mine, theirs in zip(text.splitlines(), again.splitlines())
+            for mine, theirs in zip(text.splitlines(), again.splitlines(), strict=False)
             if mine != theirs
         ]
         raise ValueError(f"the schema reads it otherwise: {differing[:3]}")

@@ -8,10 +8,9 @@ What happens rarely is shown as it was counted since the start, not as a rate: a
 counter that appears with its first event has no rate then.
 """
 
-from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as dashboards
 
-from charts.grafana import GREEN, ORANGE, PROMETHEUS, RED, lay_out, number, promql, series, source
+from charts.grafana import GREEN, ORANGE, PROMETHEUS, RED, lay_out, number, promql, series, several, source
 
 UID = "spoolhouse-health"
 ME = '{instance=~"$instance"}'
@@ -200,19 +199,18 @@ def upload():
 
 def instances():
     query = "label_values(spoolhouse_spool_bytes, instance)"
-    variable = dashboard.QueryVariable("instance").label("Instance").datasource(PROMETHEUS)
-    variable = variable.query({"qryType": 1, "query": query, "refId": "instance"}).definition(query)
-    variable = variable.multi(True).include_all(True).all_value(".*")
-    variable = variable.current(dashboards.VariableOption(True, ["All"], ["$__all"]))
-    return variable.refresh(dashboards.VariableRefresh.ON_DASHBOARD_LOAD).sort(dashboards.VariableSort.ALPHABETICAL_ASC)
+    asked = {"qryType": 1, "query": query, "refId": "instance"}
+    variable = several("instance", "Instance", PROMETHEUS, asked, query).all_value(".*")
+    return variable.sort(dashboards.VariableSort.ALPHABETICAL_ASC)
 
 
 def board():
-    board = dashboard.Dashboard("Spoolhouse: pipeline").uid(UID).tags(["spoolhouse"]).timezone("browser")
-    board = board.description("From the metrics that every instance serves under /metrics.")
-    board = board.time("now-6h", "now").refresh("30s").tooltip(dashboards.DashboardCursorSync.CROSSHAIR)
-    board.with_variable(source("prometheus", "Prometheus", PROMETHEUS.type_val, "spoolhouse-prometheus"))
-    board.with_variable(instances())
     return lay_out(
-        board, [(None, figures()), ("Kafka to spool", ingest()), ("Spool", spool()), ("Spool to ClickHouse", upload())]
+        "Spoolhouse: pipeline",
+        UID,
+        "From the metrics that every instance serves under /metrics.",
+        "now-6h",
+        "30s",
+        [source("prometheus", "Prometheus", PROMETHEUS.type_val, "spoolhouse-prometheus"), instances()],
+        [(None, figures()), ("Kafka to spool", ingest()), ("Spool", spool()), ("Spool to ClickHouse", upload())],
     )

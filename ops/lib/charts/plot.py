@@ -12,26 +12,23 @@ every row that was produced is in the totals before anything is asked.
 import json
 import os
 import shutil
-import subprocess
 import time
 import urllib.parse
 import urllib.request
 
 import duckdb
 
-from charts import draw as charts_draw
-from charts import expand
-from charts import read as charts_read
+from charts import draw, expand, read
 from charts.draw import Line
-from stack.clickhouse import ClickHouse
 from stack.parts import ROOT
 from stack.process import Daemon
-from trial.base import START, TICK_SECONDS, Failure, Traffic, Trial, carry_out
+from trial.base import Trial
+from trial.run import TICK_SECONDS, Failure, carry_out
+from trial.traffic import START_SECONDS, Traffic
 
 DIR = ROOT / "target/charts"
 PICTURES = ROOT / "ops/grafana"
 DAY, HOUR = 86400, 3600
-START_SECONDS = 1_767_323_045  # START
 SCRAPE_SECONDS = 5
 ALL = [expand.ALL]
 
@@ -45,11 +42,11 @@ def add_arguments(parser):
 
 def run(given):
     plot = {"traffic": TrafficPlot, "pipeline": PipelinePlot}[given.name](given)
-    return carry_out("ops/charts", plot, plot.steps)
+    return carry_out("ops/charts", plot)
 
 
 def board(uid):
-    return next(board for board in charts_read.read(PICTURES / "provisioning/dashboards") if board["uid"] == uid)
+    return next(board for board in read.read(PICTURES / "provisioning/dashboards") if board["uid"] == uid)
 
 
 class TrafficPlot(Trial):
@@ -62,28 +59,21 @@ class TrafficPlot(Trial):
 
     def steps(self):
         self.prepare()
-        self.sent = {"messages": self.traffic.count}
-        self.load(self.expected())
+        rows = self.dir / "expected.ndjson"
+        self.traffic.expected(self.binary, rows)
+        self.load(rows)
         first = START_SECONDS // HOUR * HOUR + HOUR
         view = expand.View(
             first,
             first + DAY - 2 * HOUR,
             600,
-            {name: ALL for name in ("resource", "status", "cache", "address")} | {"top": "10", "by": "requests"},
+            dict.fromkeys(("resource", "status", "cache", "address"), ALL) | {"top": "10", "by": "requests"},
         )
         title = f"Spoolhouse: traffic    ({self.traffic.count:,} synthetic records of one day)"
         file = PICTURES / "traffic.png"
-        charts_draw.dashboard(board("spoolhouse-traffic"), FromClickHouse(self.clickhouse, view), title, file)
+        draw.dashboard(board("spoolhouse-traffic"), FromClickHouse(self.clickhouse, view), title, file)
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size} bytes")
         return True
-
-    def expected(self):
-        file = self.dir / "expected.ndjson"
-        command = self.produce_command("--dry-run", "--expect", file)
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            raise Failure(f"producing failed:\n{done.stderr}")
-        return file
 
     def load(self, file):
         db = duckdb.connect()
@@ -131,7 +121,7 @@ class FromClickHouse:
         labelled = "String" in answer["meta"][1]["type"]
         lines = {}
         for moment, *values in rows:
-            named = [(values[0], values[1])] if labelled else zip(columns[1:], values)
+            named = [(values[0], values[1])] if labelled else zip(columns[1:], values, strict=True)
             for name, value in named:
                 times, amounts = lines.setdefault(name, ([], []))
                 times.append(int(moment))
@@ -194,7 +184,7 @@ def draw_pipeline(port, begun, end, messages):
     view = expand.View(begun, end, 15, {"instance": ALL})
     title = f"Spoolhouse: pipeline    ({messages:,} records in {(end - begun) / 60:.0f} minutes, one request a minute)"
     file = PICTURES / "pipeline.png"
-    charts_draw.dashboard(board("spoolhouse-health"), FromPrometheus(port, view), title, file)
+    draw.dashboard(board("spoolhouse-health"), FromPrometheus(port, view), title, file)
     print(f"{file.relative_to(ROOT)}: {file.stat().st_size} bytes")
 
 
@@ -223,7 +213,7 @@ class FromPrometheus:
             ):
                 name = target["legendFormat"]
                 for label, value in series["metric"].items():
-                    name = name.replace("{{%s}}" % label, value)
-                times, values = zip(*((moment, float(value)) for moment, value in series["values"]))
+                    name = name.replace("{{" + label + "}}", value)
+                times, values = zip(*((moment, float(value)) for moment, value in series["values"]), strict=True)
                 lines.append(Line(name, list(times), list(values)))
         return lines

@@ -8,7 +8,6 @@ reads no column that it does not show, so that the projections of the table can
 answer it (sql/README.md). A ratio is therefore taken over sums, never summed.
 """
 
-from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as dashboards
 
 from charts.grafana import (
@@ -20,6 +19,7 @@ from charts.grafana import (
     listing,
     number,
     series,
+    several,
     source,
     sql_series,
     sql_table,
@@ -262,40 +262,31 @@ def filter_variable(name):
         f"SELECT toString({column}) FROM (\n{rows}\n)\n"
         f"GROUP BY {column} ORDER BY sum(amount) DESC, {column} LIMIT {VALUES_MAX}"
     )
-    variable = dashboard.QueryVariable(name).label(label).datasource(CLICKHOUSE)
+    asked = {"editorType": "sql", "format": 1, "rawSql": query, "refId": name}
+    variable = several(name, label, CLICKHOUSE, asked, query).allow_custom_value(True)
     variable = variable.description(f"The {VALUES_MAX} most requested of the time range; others can be typed")
-    variable = variable.query({"editorType": "sql", "format": 1, "rawSql": query, "refId": name}).definition(query)
-    every = dashboards.VariableOption(True, ["All"], ["$__all"])
-    variable = variable.multi(True).include_all(True).allow_custom_value(True).current(every)
-    # Not at every change of the time range: that would be at every refresh.
-    return variable.refresh(dashboards.VariableRefresh.ON_DASHBOARD_LOAD).sort(dashboards.VariableSort.DISABLED)
+    return variable.sort(dashboards.VariableSort.DISABLED)
 
 
 def board():
-    board = dashboard.Dashboard("Spoolhouse: traffic").uid(UID).tags(["spoolhouse"]).timezone("browser")
-    board = board.description("From the ready-made totals; the last minutes fill up as batches arrive.")
-    board = board.time("now-24h", "now").refresh("1m").tooltip(dashboards.DashboardCursorSync.CROSSHAIR)
-    board.with_variable(source("clickhouse", "ClickHouse", CLICKHOUSE.type_val, "spoolhouse-clickhouse"))
-    for name in DIMENSIONS:
-        board.with_variable(filter_variable(name))
-    board.with_variable(
-        choice(
-            "top",
-            "First",
-            [(n, n) for n in ("10", "5", "20", "50", "100")],
-            "How many resources and addresses are shown",
-        )
-    )
-    board.with_variable(
-        choice(
-            "by",
-            "Ranked by",
-            [("requests", "requests"), ("bytes sent", "bytes_sent"), ("request time", "request_time_milli")],
-            "By which sum resources and addresses are ranked",
-        )
-    )
+    ranks = [("requests", "requests"), ("bytes sent", "bytes_sent"), ("request time", "request_time_milli")]
     return lay_out(
-        board,
+        "Spoolhouse: traffic",
+        UID,
+        "From the ready-made totals; the last minutes fill up as batches arrive.",
+        "now-24h",
+        "1m",
+        [
+            source("clickhouse", "ClickHouse", CLICKHOUSE.type_val, "spoolhouse-clickhouse"),
+            *map(filter_variable, DIMENSIONS),
+            choice(
+                "top",
+                "First",
+                [(n, n) for n in ("10", "5", "20", "50", "100")],
+                "How many resources and addresses are shown",
+            ),
+            choice("by", "Ranked by", ranks, "By which sum resources and addresses are ranked"),
+        ],
         [
             (None, figures()),
             ("All traffic", all_traffic()),

@@ -4,53 +4,40 @@ Invariant: it exits 0 only if nothing was lost or doubled, the totals agree, and
 the proxy admitted what the time allows.
 """
 
-import argparse
 import random
 import sys
 import time
 
 from demo.view import View
 from stack import proxy_log
-from stack.parts import ROOT
-from trial import reconcile
-from trial.base import TICK_SECONDS, Traffic, Trial, carry_out
+from stack.parts import ROOT, SLOT_SECONDS
+from trial import arguments, reconcile
+from trial.base import Trial
+from trial.run import TICK_SECONDS, carry_out
+from trial.traffic import Traffic
 
 DIR = ROOT / "target/demo"
-SLOT_SECONDS = 62.5  # what nginx makes of 1r/m
 FIRST_INSERT_SECONDS_MAX = 20  # until the first segment is sealed, packed and sent
 DRAIN_SECONDS_MAX = 30  # for reading what Kafka still has; the spool need not empty
 
 
-def arguments():
-    parser = argparse.ArgumentParser(
-        prog="ops/demo",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=(
-            "Runs the whole path on real parts: synthetic traffic into Kafka, spoolhouse, nginx at one\n"
-            "request a minute, ClickHouse. Shows what is where meanwhile, and at the end accounts for\n"
-            "every row by content. Starts a stack of its own in target/demo/, emptied first, on the ports\n"
-            "that `ops/stack --help` names; they must be free.\n\n"
-            "Ctrl-C ends it early: it stops producing and reckons all the same."
-        ),
+def given_arguments():
+    parser = arguments.parser(
+        "ops/demo",
+        "Runs the whole path on real parts: synthetic traffic into Kafka, spoolhouse, nginx at one\n"
+        "request a minute, ClickHouse. Shows what is where meanwhile, and at the end accounts for\n"
+        "every row by content. Starts a stack of its own in target/demo/, emptied first, on the ports\n"
+        "that `ops/stack --help` names; they must be free.\n\n"
+        "Ctrl-C ends it early: it stops producing and reckons all the same.",
     )
-    parser.add_argument("--seconds", type=int, default=150, metavar="N", help="how long to produce [150]")
-    parser.add_argument("--rate", type=int, default=400, metavar="N", help="messages per second [400]")
-    parser.add_argument(
-        "--kill",
-        type=int,
-        default=0,
-        metavar="N",
-        help="kill -9 spoolhouse N times at random moments and start it again at once [0]",
-    )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the traffic and the kills [1]")
-    parser.add_argument(
-        "--bad-percent", type=float, default=0.5, metavar="P", help="share of messages that are no record [0.5]"
-    )
-    parser.add_argument("--keep", action="store_true", help="keep target/demo/ even when everything is in order")
-    given = parser.parse_args()
-    if given.seconds < 1 or given.rate < 1:
-        parser.error("--seconds and --rate must be at least 1")
-    return given
+    number = arguments.number
+    number(parser, "--seconds", 150, "how long to produce")
+    number(parser, "--rate", 400, "messages per second")
+    number(parser, "--kill", 0, "kill -9 spoolhouse N times at random moments and start it again at once")
+    number(parser, "--seed", 1, "of the traffic and the kills")
+    number(parser, "--bad-percent", 0.5, "share of messages that are no record", kind=float, letter="P")
+    arguments.keep(parser, "target/demo")
+    return arguments.parse(parser, "seconds", "rate")
 
 
 class Demo(Trial):
@@ -89,7 +76,7 @@ class Demo(Trial):
             self.producer.terminate()
         self.producer_done()
         self.inserts = sum(line.is_insert and line.admitted for line in proxy_log.read(self.access_log))
-        if not self.wait_committed(DRAIN_SECONDS_MAX, lambda: self.show("draining")):
+        if not self.committed_within(DRAIN_SECONDS_MAX, lambda: self.show("draining")):
             self.view.say(f"not everything was read within {DRAIN_SECONDS_MAX} s; it will show as lost")
         self.stop_owner()
         self.show("stopped", now=True)
@@ -113,9 +100,8 @@ class Demo(Trial):
 
 
 def main():
-    given = arguments()
-    demo = Demo(given)
-    return carry_out("ops/demo", demo, demo.steps, given.keep)
+    given = given_arguments()
+    return carry_out("ops/demo", Demo(given), given.keep)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Invariant: looking changes nothing. ClickHouse is asked directly, never through
 the proxy; the spool by listing it.
 """
 
-import os
 import sys
 import time
 
@@ -12,36 +11,10 @@ from confluent_kafka import KafkaException
 
 from stack import proxy_log
 from stack.clickhouse import ClickHouseError
+from trial.spool import human, listing
 
-ROOMS = ("open", "sealed", "ready", "batches", "sending", "rejected", "undecodable", "doubtful")
 LINE_SECONDS = 10  # between lines when nobody watches a terminal
 PROXY_LINES = 4
-
-
-def listing(spool):
-    """{room: (files, bytes)}; a file that moves away meanwhile is not counted."""
-    found = {}
-    for room in ROOMS:
-        files = size = 0
-        try:
-            for entry in os.scandir(spool / room):
-                try:
-                    size += entry.stat().st_size
-                    files += 1
-                except FileNotFoundError:
-                    pass
-        except FileNotFoundError:
-            pass
-        found[room] = (files, size)
-    return found
-
-
-def human(size):
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
 
 
 class View:
@@ -63,14 +36,14 @@ class View:
         except (KafkaException, ClickHouseError, OSError) as error:
             self.say(f"{elapsed:5.0f} s  cannot look: {error}")
             return
-        rooms = listing(self.spool)
+        directories = listing(self.spool)
         lines = proxy_log.read(self.access_log)
         inserts = [line for line in lines if line.is_insert and line.admitted]
         if self.terminal:
-            self.draw(self.table(elapsed, state, produced, committed, log, totals, rooms, lines))
+            self.draw(self.table(elapsed, state, produced, committed, log, totals, directories, lines))
         else:
-            files = sum(count for count, _ in rooms.values())
-            size = sum(size for _, size in rooms.values())
+            files = sum(count for count, _ in directories.values())
+            size = sum(size for _, size in directories.values())
             print(
                 f"{elapsed:5.0f} s  {state}: kafka {produced} (uncommitted {produced - committed})  "
                 f"spool {files} files {human(size)}  clickhouse {log} rows, totals {totals}  "
@@ -90,14 +63,14 @@ class View:
             sys.stdout.flush()
         self.drawn = len(lines)
 
-    def table(self, elapsed, state, produced, committed, log, totals, rooms, lines):
+    def table(self, elapsed, state, produced, committed, log, totals, directories, lines):
         out = [
             f"  {elapsed:.0f} s, {state}",
             f"  kafka       produced {produced:>10}   committed {committed:>10}   to read {produced - committed:>8}",
         ]
-        for room, (files, size) in rooms.items():
-            name = "spool" if room == ROOMS[0] else ""
-            out.append(f"  {name:<11} {room:<12} {files:>6} files {human(size):>12}")
+        for directory, (files, size) in directories.items():
+            name = "spool" if directory == "open" else ""
+            out.append(f"  {name:<11} {directory:<12} {files:>6} files {human(size):>12}")
         out.append(f"  clickhouse  http_log {log:>10}   totals' requests {totals:>10}")
         for line in lines[-PROXY_LINES:]:
             when = time.strftime("%H:%M:%S", time.localtime(line.time))

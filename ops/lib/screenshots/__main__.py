@@ -10,10 +10,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-from screenshots import states as page_states
 from screenshots.browser import NoBrowser, chromium, page
+from screenshots.states import STATES
 from stack.parts import ROOT
 
 PICTURES = ROOT / "ops/pictures"
@@ -58,7 +57,7 @@ def main():
     PICTURES.mkdir(parents=True, exist_ok=True)
     with contextlib.nullcontext(given.url) if given.url else server() as url, chromium() as browser:
         for name, state, width, colours, last in WANTED:
-            with page(browser, url, page_states.STATES[state](), width, HEIGHT, color_scheme=colours) as tab:
+            with page(browser, url, STATES[state](), width, HEIGHT, color_scheme=colours) as tab:
                 path = PICTURES / f"{name}.png"
                 # Whole parts, so that nothing is cut through.
                 end = tab.locator(f"section[aria-labelledby={last}]").bounding_box()

@@ -8,10 +8,12 @@ compares them with the answer of a real one.
 import math
 import random
 
+from stack.parts import SLOT_SECONDS
+from trial.spool import DIRECTORIES, UNSENT
+
 NOW_MS = 1_795_000_000_000
-SLOT_SECONDS = 62.5
 BODY_BYTES = 1_048_576
-ROOMS = ["open", "sealed", "ready", "batches", "sending", "rejected", "undecodable", "doubtful", "inbox"]
+DIRECTORIES_SHOWN = [*DIRECTORIES, "inbox"]
 REFUSAL = "404, code 60: Unknown table expression identifier 'default.http_log'"
 # What a server may answer, too: none of it may become a part of the page.
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script> & \u202e" + "x" * 300
@@ -40,7 +42,7 @@ def attempt(
 
 
 def history(waiting, latency, hours=6):
-    """Samples over the last hours; both arguments give a figure for the hours gone by, latency (median, most) or None."""
+    """Samples over the last hours; both functions take the hours gone by, `latency` gives (median, most) or None."""
     draw = random.Random(5)
     samples = []
     for place in range(hours * 120):
@@ -61,8 +63,8 @@ def history(waiting, latency, hours=6):
 
 
 def state(rooms, attempts, past, live=None, **more):
-    rooms = {name: room() for name in ROOMS} | rooms
-    unsent = [rooms[name] for name in ("sealed", "ready", "batches", "sending")]
+    rooms = {name: room() for name in DIRECTORIES_SHOWN} | rooms
+    unsent = [rooms[name] for name in UNSENT]
     rows = sum(room["rows"] for room in unsent)
     batches = math.ceil(rows / 45_000)
     oldest = [room["oldest_s"] for room in unsent if room["oldest_s"] is not None]
@@ -203,7 +205,7 @@ def crowded():
         "unsealed_s": 5_000_000.0,
         "since_success": 1_000,
     }
-    return state(rooms, attempts, history(lambda gone: 1e9 * gone, lambda gone: (1e5, 1e6)), live, concerns=concerns)
+    return state(rooms, attempts, history(lambda gone: 1e9 * gone, lambda _gone: (1e5, 1e6)), live, concerns=concerns)
 
 
 def empty():

@@ -6,7 +6,6 @@ Invariant: both run in target/compare/ on ports of their own, and are stopped at
 import http.client
 import re
 import shutil
-import socket
 import sys
 import time
 import urllib.parse
@@ -148,5 +147,5 @@ def compare():
 if __name__ == "__main__":
     try:
         main()
-    except (StackError, socket.error) as error:
+    except (OSError, StackError) as error:
         sys.exit(f"compare_front: {error}")

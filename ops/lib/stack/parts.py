@@ -70,6 +70,15 @@ class Settings:
         )
 
 
+def interval(rate):
+    """Seconds between the requests that nginx admits at this rate: it keeps whole thousandths."""
+    count, unit = rate.split("r/")
+    return 1000 / (int(count) * 1000 // {"s": 1, "m": 60}[unit])
+
+
+SLOT_SECONDS = interval("1r/m")  # 62.5
+
+
 def listening(port):
     with socket.socket() as probe:
         probe.settimeout(1)
@@ -80,12 +89,17 @@ class Part:
     """One part of the stack. `config` is None for a part without a configuration file."""
 
     name = None
+    port_setting = None  # of Settings
     config = None
     start_seconds_max = 60
 
     def __init__(self, settings):
         self.settings = settings
         self.daemon = Daemon(self.name, settings.dir)
+
+    @property
+    def port(self):
+        return getattr(self.settings, self.port_setting)
 
     def render(self):
         values = self.values()
@@ -121,11 +135,8 @@ class Part:
 
 class Kafka(Part):
     name = "kafka"
+    port_setting = "kafka_port"
     config = "kafka.properties"
-
-    @property
-    def port(self):
-        return self.settings.kafka_port
 
     def values(self):
         s = self.settings
@@ -160,7 +171,7 @@ class Kafka(Part):
             "--config",
             str(self.config_file()),
         )
-        done = subprocess.run(tool, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(tool, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             raise StackError(f"kafka: formatting its storage failed:\n{done.stdout}{done.stderr}")
 
@@ -189,10 +200,7 @@ class Kafka(Part):
 
 class ClickHouseFront(Part):
     name = "clickhouse"
-
-    @property
-    def port(self):
-        return self.settings.clickhouse_port
+    port_setting = "clickhouse_port"
 
     def argv(self):
         data = self.settings.dir / "clickhouse"
@@ -210,11 +218,8 @@ class ClickHouseFront(Part):
 
 class Proxy(Part):
     name = "proxy"
+    port_setting = "proxy_port"
     config = "nginx.conf"
-
-    @property
-    def port(self):
-        return self.settings.proxy_port
 
     def values(self):
         s = self.settings

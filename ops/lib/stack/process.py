@@ -47,6 +47,14 @@ def age_seconds(pid):
     return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK")) if ticks is not None else 0.0
 
 
+def memory(pid, field):
+    """Bytes of memory of a live process: VmRSS, what it has; VmHWM, the most it ever had."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
 class Daemon:
     """One detached process, known by its pid file."""
 

@@ -12,8 +12,9 @@ import time
 from collections import Counter
 
 from stack.process import Daemon
+from trial.spool import parquet_files
 
-ROOMS = ("ready", "batches", "sending")
+SENDABLE = ("ready", "batches", "sending")
 ALONE_SECONDS = (0.02, 0.8)  # how long a command without an owner may live
 OWNER_SECONDS_MAX = 3
 ENDS = {0: "stored", 1: "not stored, and kept", 2: "declined, mostly for a file that had moved on"}
@@ -55,12 +56,7 @@ class Person:
         )
 
     def files(self):
-        found = []
-        for room in ROOMS:
-            folder = self.trial.spool / room
-            if folder.exists():
-                found += [f"{room}/{name}" for name in os.listdir(folder) if name.endswith(".parquet")]
-        return found
+        return [f"{path.parent.name}/{path.name}" for path in parquet_files(self.trial.spool, *SENDABLE)]
 
     def step_aside(self):
         """Kills a command that owns the spool, or may come to; one that waits for an owner may go on waiting."""

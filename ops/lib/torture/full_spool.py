@@ -13,20 +13,21 @@ grew past its budget, memory stayed flat while the spool was full, and bounded
 while what Kafka still had was read at full speed afterwards.
 """
 
-import dataclasses
 import json
 import struct
 import threading
 import time
-from datetime import datetime
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from demo.view import human, listing
 from stack.control import down, up
-from stack.parts import ROOT, TOPIC, Settings
-from trial.base import START, Failure, Traffic, Trial
+from stack.parts import ROOT, TOPIC
+from stack.process import memory
+from trial.base import Trial
+from trial.run import Failure, say, wait_until
+from trial.spool import human, listing, unsent
+from trial.traffic import START_SECONDS, Traffic
 
 DIR = ROOT / "target/full-spool"
 RATE, SECONDS = 1000, 180
@@ -50,7 +51,7 @@ class Observer(threading.Thread):
 
     def __init__(self, port, partitions):
         super().__init__(daemon=True)
-        self.start_milli = int(datetime.fromisoformat(START).timestamp() * 1000)
+        self.start_milli = START_SECONDS * 1000
         self.places = {}  # (partition, offset) -> place
         self.stopping = False
         self.consumer = Consumer(
@@ -85,14 +86,14 @@ def timestamp(message):
 
 class FullSpool(Trial):
     def __init__(self, seed):
-        settings = dataclasses.replace(
-            Settings.from_environment(),
+        super().__init__(
+            DIR,
+            Traffic(RATE, RATE * SECONDS, seed),
             proxy_rate=PROXY_RATE,
             retention_ms=RETENTION_MS,
             retention_check_ms=RETENTION_CHECK_MS,
         )
-        super().__init__(DIR, Traffic(RATE, RATE * SECONDS, seed), settings)
-        self.proxy = [part for part in self.parts if part.name == "proxy"]
+        self.proxy = [self.part("proxy")]
         self.observer = None
         self.bytes_seen, self.memory_seen = [], []  # (seconds, bytes)
         self.problems = []
@@ -108,9 +109,10 @@ class FullSpool(Trial):
         self.start_producer()
         while self.producer_process.poll() is None:
             self.sample()
+            time.sleep(SAMPLE_SECONDS)
         self.producer_done()
         self.proxy_up = time.monotonic() - self.begun
-        print(f"{self.proxy_up:5.0f} s  the proxy comes up", flush=True)
+        say(f"{self.proxy_up:5.0f} s  the proxy comes up")
         up(self.proxy)
         self.drain()
         self.pauses, self.offsets_lost = (
@@ -129,30 +131,25 @@ class FullSpool(Trial):
                 ConfigEntry("segment.ms", str(SEGMENT_MS), incremental_operation=AlterConfigOpType.SET)
             ],
         )
-        admin = next(part for part in self.parts if part.name == "kafka").admin()
+        admin = self.part("kafka").admin()
         for done in admin.incremental_alter_configs([topic]).values():
             done.result(30)
 
     def sample(self):
         self.check_owner()
         now = time.monotonic() - self.begun
-        size = sum(size for room, (_, size) in listing(self.spool).items())
+        size = sum(size for _, size in listing(self.spool).values())
         self.bytes_seen.append((now, size))
-        self.memory_seen.append((now, resident(self.owner_process.pid)))
+        self.memory_seen.append((now, memory(self.owner_process.pid, "VmRSS")))
         if int(now / 20) > int((now - SAMPLE_SECONDS) / 20):
-            print(f"{now:5.0f} s  spool {human(size)}, memory {human(self.memory_seen[-1][1])}", flush=True)
-        time.sleep(SAMPLE_SECONDS)
+            say(f"{now:5.0f} s  spool {human(size)}, memory {human(self.memory_seen[-1][1])}")
 
     def drain(self):
-        deadline = time.monotonic() + DRAIN_SECONDS_MAX
-        while self.kafka.committed() != self.kafka.ends() or any(
-            listing(self.spool)[room][0] for room in ("sealed", "ready", "batches", "sending")
-        ):
-            if time.monotonic() > deadline:
-                raise Failure(
-                    f"not everything was read and sent within {DRAIN_SECONDS_MAX} s:\n{self.tail(self.owner)}"
-                )
-            self.sample()
+        def nothing_waits():
+            return self.kafka.committed() == self.kafka.ends() and not unsent(self.spool)
+
+        if not wait_until(nothing_waits, DRAIN_SECONDS_MAX, SAMPLE_SECONDS, self.sample):
+            raise Failure(f"not everything was read and sent within {DRAIN_SECONDS_MAX} s:\n{self.tail(self.owner)}")
 
     def reckon(self):
         gaps = (
@@ -210,12 +207,3 @@ class FullSpool(Trial):
     def demand(self, holds, problem):
         if not holds:
             self.problems.append(problem)
-
-
-def resident(pid):
-    """Bytes of memory that a process has."""
-    with open(f"/proc/{pid}/status") as status:
-        for line in status:
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) << 10
-    return 0

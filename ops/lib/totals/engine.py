@@ -11,11 +11,12 @@ import time
 from dataclasses import dataclass
 
 os.environ["TZ"] = "UTC"  # the engine reads it when it is loaded
-from chdb import session  # noqa: E402
+import chdb
+from chdb import session
 
-from stack.clickhouse import parameters_for_ever, table_statements  # noqa: E402
-from stack.parts import ROOT  # noqa: E402
-from trial.base import Failure  # noqa: E402
+from stack.clickhouse import parameters_for_ever, table_statements
+from stack.parts import ROOT
+from trial.run import Failure
 
 # A day that is loaded in bulk is one insert and one part, as after all merges.
 ONE_PART = "min_insert_block_size_rows=100000000, min_insert_block_size_bytes=0, max_insert_block_size=100000000"
@@ -26,8 +27,13 @@ CACHES = ("MARK CACHE", "PRIMARY INDEX CACHE", "UNCOMPRESSED CACHE", "QUERY COND
 class Run:
     seconds: float
     rows: int
-    bytes: int
+    bytes_read: int
     answer: bytes
+
+
+def query(sql, kind):
+    """The answer, in this format, of an engine that keeps nothing."""
+    return chdb.query(sql, kind).bytes()
 
 
 class Engine:

@@ -19,11 +19,16 @@ PULL = 0.005
 ROUNDS = 200_000
 
 
+def in_sql(part):
+    """What sql/ calls a part of the estimate: a projection by its own name."""
+    return {"log": "http_log", "totals": "http_log_totals"}.get(part, part)
+
+
 def constants(found):
     """Of [(profile, measured sizes, what the command said)]: the lines of COSTS."""
     lines = []
     for part in found[0][2]["per_day"]["parts"]:
-        name = {"log": "http_log", "totals": "http_log_totals"}.get(part, part)
+        name = in_sql(part)
         rows, theory = [], expected(part)
         for profile, sizes, told in found:
             terms = told["per_day"]["parts"][part]["terms"]

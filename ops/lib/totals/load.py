@@ -15,15 +15,14 @@ import time
 from dataclasses import asdict, dataclass
 
 from stack.clickhouse import statements
-from stack.parts import ROOT
+from stack.parts import ROOT, SLOT_SECONDS
 from totals.engine import ONE_PART
 from totals.queries import iso_date
-from totals.traffic import COLUMNS, DAY_SECONDS, Traffic
+from totals.traffic import COLUMNS, DAY_SECONDS, EngineTraffic
 
 DAYS = 30
 FIRST_MIDNIGHT = 1_767_225_600  # 2026-01-01
 END = FIRST_MIDNIGHT + DAYS * DAY_SECONDS
-SLOT_SECONDS = 62.5  # of the stock proxy
 SAMPLE_BATCHES = 100  # inserted without view or projections, to compare
 MERGE_SECONDS_MAX = 120
 KEYS = "minute, resource_id, response_status, cache_status, remote_addr"
@@ -135,8 +134,9 @@ class Load:
         ask("DROP TABLE staged SYNC")
         grown = {name: after[name] - before.get(name, 0) for name in after}
         rows, kept, parts = self.engine.rows(
-            "SELECT sumIf(rows, table = 'http_log'), sum(bytes_on_disk), count() FROM system.parts WHERE active AND database = currentDatabase() "
-            f"AND table IN ('http_log', 'http_log_totals') AND partition = {iso_date(midnight // DAY_SECONDS)}"
+            "SELECT sumIf(rows, table = 'http_log'), sum(bytes_on_disk), count() FROM system.parts "
+            "WHERE active AND database = currentDatabase() AND table IN ('http_log', 'http_log_totals') "
+            f"AND partition = {iso_date(midnight // DAY_SECONDS)}"
         )[0]
         cost = InsertCost(
             count,
@@ -179,7 +179,8 @@ class Load:
             )
             self.engine.ask(
                 f"INSERT INTO summing SELECT {KEYS}, sum(requests), sum(bytes_sent), sum(request_time_milli) "
-                f"FROM http_log_totals WHERE day = {iso_date(midnight // DAY_SECONDS)} GROUP BY {KEYS} SETTINGS {ONE_PART}"
+                f"FROM http_log_totals WHERE day = {iso_date(midnight // DAY_SECONDS)} GROUP BY {KEYS} "
+                f"SETTINGS {ONE_PART}"
             )
             self.mark(midnight, "all three")
             if number % 10 == 9:
@@ -204,9 +205,12 @@ def sizes(engine, database):
 
 
 def realistic(rows):
-    """Traffic of which a month makes at least so many rows: at 41 messages a second 5.4 % share another's key, at less fewer."""
-    return Traffic("realistic", -(-rows * 1057 // (1000 * DAYS * DAY_SECONDS)))
+    """Traffic of which a month makes at least so many rows.
+
+    At 41 messages a second 5.4 % share another's key, at less fewer.
+    """
+    return EngineTraffic("realistic", -(-rows * 1057 // (1000 * DAYS * DAY_SECONDS)))
 
 
 def uniform(rows):
-    return Traffic("uniform", -(-rows // (DAYS * DAY_SECONDS)))
+    return EngineTraffic("uniform", -(-rows // (DAYS * DAY_SECONDS)))

@@ -6,10 +6,11 @@ and batch, because merging adds nothing up in a plain MergeTree.
 Invariant: every message is in the log once and in the totals once, counted back.
 """
 
+from stack.parts import SLOT_SECONDS
 from totals.engine import ONE_PART
-from totals.load import END, SLOT_SECONDS, UPLOAD, Load, sizes, summed
+from totals.load import END, Load, sizes, summed
 from totals.traffic import COLUMNS, DAY_SECONDS
-from trial.base import Failure
+from trial.run import Failure
 
 MIDNIGHT = END - DAY_SECONDS  # the day that Load.batches() fills, too
 CHUNKS = 4
@@ -26,9 +27,8 @@ def in_chunks(engine, database, traffic, say):
     each = -(-traffic.a_day() // CHUNKS)
     for first in range(0, traffic.a_day(), each):
         count = min(each, traffic.a_day() - first)
-        engine.ask(
-            f"INSERT INTO http_log ({COLUMNS}) SELECT {COLUMNS} FROM ({traffic.rows(MIDNIGHT, first, count)}) SETTINGS {ONE_PART}"
-        )
+        rows = traffic.rows(MIDNIGHT, first, count)
+        engine.ask(f"INSERT INTO http_log ({COLUMNS}) SELECT {COLUMNS} FROM ({rows}) SETTINGS {ONE_PART}")
     say(f"{database}: log of {traffic.a_day()} rows")
     for begin in range(MIDNIGHT, END, CHUNK_SECONDS):
         rows = f"SELECT * FROM http_log WHERE timestamp >= {begin} AND timestamp < {begin + CHUNK_SECONDS}"

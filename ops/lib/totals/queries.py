@@ -13,7 +13,7 @@ import itertools
 from dataclasses import dataclass
 
 DIMENSIONS = ("resource_id", "response_status", "cache_status", "remote_addr")
-SHORT = dict(zip(DIMENSIONS, ("resource", "status", "cache", "address")))
+SHORT = dict(zip(DIMENSIONS, ("resource", "status", "cache", "address"), strict=True))
 MANY = ("resource_id", "remote_addr")  # too many values for a chart
 BUCKET = {"1h": "toStartOfMinute(minute)", "24h": "toStartOfFiveMinutes(minute)", "30d": "toStartOfHour(minute)"}
 SUMS = "sum(requests) AS r, sum(bytes_sent) AS b"
@@ -115,9 +115,8 @@ def short(dimensions):
 
 def combinations():
     for uses in itertools.product(("", "filter", "group"), repeat=len(DIMENSIONS)):
-        yield Combination(
-            *(tuple(d for d, use in zip(DIMENSIONS, uses) if use == wanted) for wanted in ("filter", "group"))
-        )
+        used = list(zip(DIMENSIONS, uses, strict=True))
+        yield Combination(*(tuple(d for d, use in used if use == wanted) for wanted in ("filter", "group")))
 
 
 def chart_of_top(dimension, time_range, by_day):

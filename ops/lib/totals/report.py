@@ -31,7 +31,7 @@ class Times:
     cold: float
     warm: tuple
     rows: int  # read, of the run that read most
-    bytes: int
+    bytes_read: int
     read_from: tuple
 
     def p50(self):
@@ -71,7 +71,7 @@ def matrix(measured, time_range):
             row, column = place(times.combination)
             cells[row][column] = f"{times.p95():.0f} ({times.cold:.0f})"
     lines = [f"| {time_range} | " + " | ".join(labels("status", "cache")) + " |", "|" + "---|" * 10]
-    for label, row in zip(labels("resource", "address"), cells):
+    for label, row in zip(labels("resource", "address"), cells, strict=True):
         lines.append(f"| {label} | " + " | ".join(row) + " |")
     return "\n".join(lines)
 
@@ -81,18 +81,19 @@ def full(measured):
         "| range | filter → group | p50 | p95 | max | cold | rows read | MB read | from |",
         "|---|---|" + "---:|" * 6 + "---|",
     ]
-    for times in measured:
-        lines.append(
-            f"| {times.time_range} | {times.combination.name()} | "
-            f"{times.p50():.0f} | {times.p95():.0f} | {times.max():.0f} | "
-            f"{times.cold:.0f} | {times.rows:,} | {times.bytes / 1e6:,.1f} | {', '.join(times.read_from)} |"
-        )
+    lines += [
+        f"| {times.time_range} | {times.combination.name()} | "
+        f"{times.p50():.0f} | {times.p95():.0f} | {times.max():.0f} | "
+        f"{times.cold:.0f} | {times.rows:,} | {times.bytes_read / 1e6:,.1f} | {', '.join(times.read_from)} |"
+        for times in measured
+    ]
     return "\n".join(lines)
 
 
 def comparison(compared):
     """`compared`: {(range, name of combination): {source: p50 ms}}."""
-    lines = ["| range | filter → group | " + " | ".join(SOURCES.values()) + " |", "|---|---|" + "---:|" * len(SOURCES)]
+    header = " | ".join(SOURCES.values())
+    lines = [f"| range | filter → group | {header} |", "|---|---|" + "---:|" * len(SOURCES)]
     for (time_range, name), found in compared.items():
         lines.append(f"| {time_range} | {name} | " + " | ".join(f"{found[source]:.0f}" for source in SOURCES) + " |")
     return "\n".join(lines)
@@ -115,8 +116,8 @@ def cost(month):
         f"The last day came in {found.batches} batches of 62.5 s, {found.rows / found.batches:,.0f} records each on "
         f"average. An insert took {found.milliseconds:.0f} ms (median); {found.bare_milliseconds:.0f} ms into a log "
         f"without a view, {found.plain_milliseconds:.0f} ms with totals that have no projections. With all merges "
-        f"{found.written_bytes / 1e6:,.0f} MB were written for the {found.kept_bytes / 1e6:,.0f} MB that log and totals "
-        f"take in the end, {found.written_bytes / found.kept_bytes:.1f} times as much, and merging took "
+        f"{found.written_bytes / 1e6:,.0f} MB were written for the {found.kept_bytes / 1e6:,.0f} MB that log and "
+        f"totals take in the end, {found.written_bytes / found.kept_bytes:.1f} times as much, and merging took "
         f"{found.merge_seconds:.0f} s. Log and totals then lay in {found.parts} parts."
     )
 
@@ -148,13 +149,16 @@ def document(months, compared, agreed, command):
             "</details>",
         ]
     rows = compared["sizes"]
+    log, totals, summing = (rows[table][0] for table in ("http_log", "http_log_totals", "summing"))
     parts += [
         "## Side by side",
-        f"{rows['http_log'][0]:,} records of realistic traffic in the log, {rows['http_log_totals'][0]:,} rows in the totals, "
-        f"{rows['summing'][0]:,} in a plain SummingMergeTree; medians of three, warm, milliseconds. The answers were equal.",
+        (
+            f"{log:,} records of realistic traffic in the log, {totals:,} rows in the totals, {summing:,} in a plain "
+            "SummingMergeTree; medians of three, warm, milliseconds. The answers were equal."
+        ),
         "![Times side by side](side-by-side.svg)",
         comparison(compared["medians"]),
-        sizes(rows, rows["http_log_totals"][0]),
+        sizes(rows, totals),
         "## Is the traffic that of `spoolhouse produce`?",
         agreement(agreed),
     ]
@@ -165,10 +169,10 @@ TERMS = (
     "Down: how resource and address are used; across: status and cache status. `=` filters by one value, `by` groups. "
     "A query that groups by resource or address gives the ten with most requests, any other a point per minute, "
     "five minutes or hour. Over 30 days a top ten asks the whole days by `day` and both ends by `minute`, or all by "
-    "`minute` where the sums by day are more than half as many as the rows; then, and of pairs of resource and address, "
-    "one of several groups ranks their hashes and names the first. Warm: files in "
-    "the kernel's cache, but every row read anew; filters take a frequent, a middling and a rare value in turns. Cold: "
-    "the engine's caches and the kernel's emptied."
+    "`minute` where the sums by day are more than half as many as the rows; then, and of pairs of resource and "
+    "address, one of several groups ranks their hashes and names the first. Warm: files in the kernel's cache, but "
+    "every row read anew; filters take a frequent, a middling and a rare value in turns. Cold: the engine's caches "
+    "and the kernel's emptied."
 )
 
 
@@ -184,7 +188,7 @@ def heat_maps(measured, title, file):
     """The 95th percentiles, a square for each of the 81 uses of the dimensions."""
     ranges = list(dict.fromkeys(times.time_range for times in measured))
     figure, all_axes = pyplot.subplots(1, len(ranges), figsize=(18, 7), layout="constrained")
-    for axes, time_range in zip(all_axes, ranges):
+    for axes, time_range in zip(all_axes, ranges, strict=True):
         values = [[float("nan")] * 9 for _ in range(9)]
         for times in measured:
             if times.time_range == time_range:

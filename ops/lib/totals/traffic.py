@@ -40,7 +40,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Traffic:
+class EngineTraffic:
     profile: str
     rate: int  # messages per second, on average over a day
     # Of realistic traffic: how many there are, and how unequal (the `rank`-th is
@@ -66,11 +66,17 @@ class Traffic:
         begins = [sum(in_hour[:hour]) for hour in range(24)]
         statuses = [(share, status) for share, status, _ in STATUSES]
         pages = {status: size for _, status, size in STATUSES}
+        drawn = (
+            zipf("resource", self.resources, self.skew),
+            zipf("object", OBJECTS),
+            zipf("network", self.networks, self.skew),
+        )
         return f"""
-            WITH {zipf("resource", self.resources, self.skew)}, {zipf("object", OBJECTS)}, {zipf("network", self.networks, self.skew)}
+            WITH {", ".join(drawn)}
             SELECT
                 toDateTime({midnight} + 3600 * hour
-                    + intDiv((place - {array(begins)}[hour + 1]) * 3600, {array(in_hour)}[hour + 1]), 'UTC') AS timestamp,
+                    + intDiv((place - {array(begins)}[hour + 1]) * 3600, {array(in_hour)}[hour + 1]), 'UTC')
+                    AS timestamp,
                 cityHash64('resource', resource) % {RESOURCE_IDS} AS resource_id,
                 multiIf(response_status = 200, size, response_status = 206, 1 + cityHash64(k, 'part') % size,
                     transform(response_status, {array(pages)}, {array(pages.values())}, 0)) AS bytes_sent,
@@ -147,6 +153,14 @@ def url(resource, thing):
     )
 
 
+def produced(file, columns):
+    """A SELECT of the rows in the producer's NDJSON, masked; `columns` with their types."""
+    return (
+        "SELECT * REPLACE (replaceRegexpOne(remote_addr, '[0-9]+$', 'X') AS remote_addr) "
+        f"FROM file('{file}', JSONEachRow, '{columns}')"
+    )
+
+
 # Distinct keys per minute, on average: what decides how many rows totals have.
 KEYS = {
     "all four": "resource_id, response_status, cache_status, remote_addr",
@@ -168,4 +182,4 @@ def distinct_keys(rows):
 
 def agreement(made, produced):
     """The widest difference of two answers of distinct_keys, as a share."""
-    return max(abs(mine / theirs - 1) for mine, theirs in zip(made, produced))
+    return max(abs(mine / theirs - 1) for mine, theirs in zip(made, produced, strict=True))

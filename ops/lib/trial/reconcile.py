@@ -23,6 +23,7 @@ from pathlib import Path
 import duckdb
 
 from stack.clickhouse import ClickHouse
+from trial.spool import parquet_files
 
 WAITING = ("sealed", "ready", "batches", "rejected")  # certainly not stored
 UNCERTAIN = ("sending", "doubtful")  # may be stored as well
@@ -68,10 +69,6 @@ class Result:
         )
 
 
-def parquet_files(spool, room):
-    return sorted(str(path) for path in (Path(spool) / room).glob("*.parquet"))
-
-
 def reconcile(expected, bad, spool, clickhouse):
     """`expected`: the producer's NDJSON of good records, unmasked; `bad`: how many bad messages it sent."""
     result = Result()
@@ -90,18 +87,18 @@ def reconcile(expected, bad, spool, clickhouse):
     with tempfile.NamedTemporaryFile(suffix=".parquet") as export:
         export.write(
             clickhouse.query(
-                "SELECT toUInt32(timestamp) AS timestamp, resource_id, bytes_sent, request_time_milli, response_status, "
-                "toString(cache_status) AS cache_status, toString(method) AS method, remote_addr, url "
+                "SELECT toUInt32(timestamp) AS timestamp, resource_id, bytes_sent, request_time_milli, "
+                "response_status, toString(cache_status) AS cache_status, toString(method) AS method, remote_addr, url "
                 "FROM http_log FORMAT Parquet"
             )
         )
         export.flush()
         db.execute(f"CREATE TABLE stored AS SELECT {CAST} FROM read_parquet('{export.name}')")
 
-    db.execute("CREATE TABLE spool AS SELECT *, '' AS file, '' AS room FROM stored LIMIT 0")
-    for room in WAITING + UNCERTAIN:
-        for file in parquet_files(spool, room):
-            db.execute(f"INSERT INTO spool SELECT {CAST}, ?, ? FROM read_parquet(?)", [file, room, file])
+    db.execute("CREATE TABLE spool AS SELECT *, '' AS file, '' AS directory FROM stored LIMIT 0")
+    for file in parquet_files(spool, *WAITING, *UNCERTAIN):
+        of_file = [str(file), file.parent.name, str(file)]
+        db.execute(f"INSERT INTO spool SELECT {CAST}, ?, ? FROM read_parquet(?)", of_file)
 
     count_undecodable(db, spool, bad, result)
     settle_uncertain(db, result)
@@ -112,7 +109,7 @@ def reconcile(expected, bad, spool, clickhouse):
 
 def count_undecodable(db, spool, bad, result):
     for file in parquet_files(spool, "undecodable"):
-        result.undecodable += db.execute("SELECT count(*) FROM read_parquet(?)", [file]).fetchone()[0]
+        result.undecodable += db.execute("SELECT count(*) FROM read_parquet(?)", [str(file)]).fetchone()[0]
     if result.undecodable < bad:
         result.lost += bad - result.undecodable
         result.problems.append(f"{bad} bad messages were produced, undecodable/ holds {result.undecodable}")
@@ -123,8 +120,10 @@ def count_undecodable(db, spool, bad, result):
 
 def settle_uncertain(db, result):
     """Removes from the spool what an uncertain file and ClickHouse both hold."""
-    files = db.execute(f"SELECT file, room, count(*) FROM spool WHERE room IN {UNCERTAIN} GROUP BY ALL").fetchall()
-    for file, room, rows in files:
+    files = db.execute(
+        f"SELECT file, directory, count(*) FROM spool WHERE directory IN {UNCERTAIN} GROUP BY ALL"
+    ).fetchall()
+    for file, directory, rows in files:
         # Per row: how many copies there are too many, as far as this file has them.
         there = db.execute(
             f"""
@@ -136,7 +135,7 @@ def settle_uncertain(db, result):
             FROM mine JOIN held USING ({KEYS}) LEFT JOIN due USING ({KEYS})""",
             [file],
         ).fetchone()[0]
-        name = f"{room}/{Path(file).name[:24]}"
+        name = f"{directory}/{Path(file).name[:24]}"
         if there == rows:
             result.unconfirmed += rows
             result.notes.append(f"{name}: its {rows} rows are stored, the confirmation is outstanding")
@@ -148,7 +147,7 @@ def settle_uncertain(db, result):
 def compare(db, bad, result):
     result.produced = db.execute("SELECT count(*) FROM expected").fetchone()[0] + bad
     result.stored = db.execute("SELECT count(*) FROM stored").fetchone()[0]
-    result.waiting = dict(db.execute("SELECT room, count(*) FROM spool GROUP BY room").fetchall())
+    result.waiting = dict(db.execute("SELECT directory, count(*) FROM spool GROUP BY directory").fetchall())
     db.execute(f"""
         CREATE TABLE difference AS
         SELECT {KEYS}, sum(due)::BIGINT AS due, sum(held)::BIGINT AS held
@@ -165,9 +164,9 @@ def compare(db, bad, result):
         result.problems.append(f"{strange} rows were never produced in this form")
     for row in db.execute(f"SELECT due, held, {KEYS} FROM difference LIMIT {EXAMPLES_MAX}").fetchall():
         result.notes.append(f"for example, produced {row[0]} times, held {row[1]} times: {row[2:]}")
-    for room in ("rejected", "doubtful"):
-        if rows := result.waiting.get(room):
-            result.notes.append(f"of the spool's rows, {rows} are in {room}/ and wait for a person")
+    for directory in ("rejected", "doubtful"):
+        if rows := result.waiting.get(directory):
+            result.notes.append(f"of the spool's rows, {rows} are in {directory}/ and wait for a person")
 
 
 def check_totals(clickhouse, result):
