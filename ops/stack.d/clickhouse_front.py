@@ -47,7 +47,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 os.environ["TZ"] = "UTC"  # the engine reads it when it is loaded
-from chdb import session  # noqa: E402
+from chdb import session
 
 # URL parameters that are ClickHouse's own; all others are settings.
 OWN_PARAMETERS = {
