@@ -47,13 +47,28 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 os.environ["TZ"] = "UTC"  # the engine reads it when it is loaded
-from chdb import session  # noqa: E402
+from chdb import session
 
 # URL parameters that are ClickHouse's own; all others are settings.
 OWN_PARAMETERS = {
-    "query", "query_id", "database", "user", "password", "quota_key", "role", "default_format",
-    "compress", "decompress", "session_id", "session_timeout", "session_check", "close_session",
-    "buffer_size", "wait_end_of_query", "stacktrace", "client_protocol_version",
+    "query",
+    "query_id",
+    "database",
+    "user",
+    "password",
+    "quota_key",
+    "role",
+    "default_format",
+    "compress",
+    "decompress",
+    "session_id",
+    "session_timeout",
+    "session_check",
+    "close_session",
+    "buffer_size",
+    "wait_end_of_query",
+    "stacktrace",
+    "client_protocol_version",
 }
 
 # The server's own table (exceptionCodeToHTTPStatus.cpp), by the exception's name.
@@ -87,9 +102,12 @@ WRITE = re.compile(r"(?i)\s*(INSERT|CREATE|ALTER|DROP|TRUNCATE|RENAME|OPTIMIZE|A
 OUTPUT_FORMAT = re.compile(r"(?is)\bFORMAT\s+(\w+)\s*;?\s*\Z")
 COMPRESSION = {"gzip": "gzip", "zstd": "zstd"}
 CONTENT_TYPE = {
-    "TabSeparated": "text/tab-separated-values; charset=UTF-8", "TSV": "text/tab-separated-values; charset=UTF-8",
-    "CSV": "text/csv; charset=UTF-8; header=absent", "JSON": "application/json; charset=UTF-8",
-    "JSONEachRow": "application/x-ndjson; charset=UTF-8", "Parquet": "application/octet-stream",
+    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
+    "TSV": "text/tab-separated-values; charset=UTF-8",
+    "CSV": "text/csv; charset=UTF-8; header=absent",
+    "JSON": "application/json; charset=UTF-8",
+    "JSONEachRow": "application/x-ndjson; charset=UTF-8",
+    "Parquet": "application/octet-stream",
 }
 
 
@@ -250,12 +268,18 @@ class Handler(BaseHTTPRequestHandler):
             if encoding and (data is None or encoding not in COMPRESSION):
                 raise Refusal(f"Code: 48. DB::Exception: Content-Encoding {encoding} of this body. (NOT_IMPLEMENTED)")
             if not shown.strip():
-                raise Refusal("Code: 62. DB::Exception: Syntax error: failed at position 1: Empty query. (SYNTAX_ERROR)")
+                raise Refusal(
+                    "Code: 62. DB::Exception: Syntax error: failed at position 1: Empty query. (SYNTAX_ERROR)"
+                )
             if (readonly or self.command == "GET") and WRITE.match(shown):
                 raise Refusal("Code: 164. DB::Exception: Cannot execute query in readonly mode. (READONLY)")
             result = self.engine.query(
-                sql if data is not None else shown, data, COMPRESSION.get(encoding),
-                default_format, own.get("database"), settings,
+                sql if data is not None else shown,
+                data,
+                COMPRESSION.get(encoding),
+                default_format,
+                own.get("database"),
+                settings,
             )
         except Refusal as refusal:
             headers["X-ClickHouse-Exception-Code"] = str(refusal.code)
@@ -267,8 +291,11 @@ class Handler(BaseHTTPRequestHandler):
         rows, size = result.rows_read(), result.bytes_read()
         wrote = shown.lstrip()[:6].upper() == "INSERT"
         summary = {
-            "read_rows": rows, "read_bytes": size, "written_rows": rows if wrote else 0,
-            "written_bytes": size if wrote else 0, "elapsed_ns": int(result.elapsed() * 1e9),
+            "read_rows": rows,
+            "read_bytes": size,
+            "written_rows": rows if wrote else 0,
+            "written_bytes": size if wrote else 0,
+            "elapsed_ns": int(result.elapsed() * 1e9),
         }
         headers["X-ClickHouse-Summary"] = json.dumps({k: str(v) for k, v in summary.items()}, separators=(",", ":"))
         if not wrote:
@@ -308,7 +335,7 @@ def split_insert(url_query, body):
     match = INSERT_FORMAT.match(whole)
     if match is None:
         return whole, None
-    return match, whole[match.end():]
+    return match, whole[match.end() :]
 
 
 def main():

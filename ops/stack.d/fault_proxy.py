@@ -143,9 +143,7 @@ class Connection:
                 asyncio.get_running_loop().call_later(0.05, writer.transport.abort)
             elif reset:
                 # To linger for no time makes the system send RST instead of FIN.
-                writer.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                )
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
             else:
                 # With unread data in front of it the system would reset instead.

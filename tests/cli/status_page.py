@@ -18,8 +18,8 @@ from playwright.sync_api import expect
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "ops/lib"))
 
-import page_states  # noqa: E402
-from browser import LOAD_MS_MAX, chromium, page  # noqa: E402
+from screenshots import states as page_states  # noqa: E402
+from screenshots.browser import LOAD_MS_MAX, chromium, page  # noqa: E402
 
 PHONE = 360
 WIDTHS = (PHONE, 1280)

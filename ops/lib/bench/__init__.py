@@ -1,0 +1,1 @@
+"""The command ops/bench, one module per bench."""

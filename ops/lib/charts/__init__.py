@@ -1,0 +1,1 @@
+"""The dashboards of ops/grafana: written, read back, expanded and drawn."""

@@ -1,0 +1,1 @@
+"""The command ops/screenshots, and the page in a real browser for its tests."""

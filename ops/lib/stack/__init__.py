@@ -1,0 +1,1 @@
+"""The local stack: its parts, and what watches or asks them."""
