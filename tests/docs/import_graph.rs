@@ -15,8 +15,6 @@ pub type Module = Vec<String>;
 pub struct Source {
     /// Its path below `src/`.
     pub file: String,
-    /// How many lines the file has, tests included.
-    pub lines: usize,
     /// What it says outside comments and tests.
     pub code: String,
 }
@@ -67,7 +65,6 @@ impl Graph {
                 continue;
             }
             let source = Source {
-                lines: text.lines().count(),
                 code: shipped(&text),
                 file,
             };
