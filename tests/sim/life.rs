@@ -30,6 +30,13 @@ use crate::violations::Violations;
 /// The proxy before ClickHouse.
 const URL: &str = "http://proxy.test:8124/";
 
+/// A life has at least so many segments and batches.
+const SEGMENTS_MIN: u64 = 3;
+const BATCHES_MIN: u64 = 2;
+
+/// Messages that come to each partition of a life that has fewer.
+const MORE: i64 = 20;
+
 /// How long draining may take, in virtual time: longer than any back-off.
 const CALM_MAX: Duration = Duration::from_secs(3_000);
 
@@ -182,6 +189,12 @@ impl Life {
         }
         self.calm_down();
         self.drain()?;
+        while self.is_poor() {
+            for partition in self.kafka.partitions() {
+                self.kafka.append(partition, MORE);
+            }
+            self.drain()?;
+        }
         self.end()
     }
 
@@ -389,6 +402,12 @@ impl Life {
         if self.plan.world.restarts_at_calm {
             self.stop();
         }
+    }
+
+    /// Whether there were too few segments or batches to learn from.
+    fn is_poor(&self) -> bool {
+        scheduler::touches("disk.rename open sealed") < SEGMENTS_MIN
+            || scheduler::touches("disk.rename batches sending") < BATCHES_MIN
     }
 
     /// Waits until everything that can go has gone, and nothing has come for a while: a

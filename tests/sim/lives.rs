@@ -21,10 +21,6 @@ const LIVES: u64 = 1_000;
 /// The first seed, unless `SIMULATE_SEED` says otherwise.
 const SEED: u64 = 1;
 
-/// A life should have at least so many segments and batches.
-const SEGMENTS_MIN: u64 = 3;
-const BATCHES_MIN: u64 = 2;
-
 /// Lines of the trace that are shown of a life that failed.
 const LINES_MAX: usize = 400;
 
@@ -41,8 +37,6 @@ struct Sum {
     steps: u64,
     time: Duration,
     kinds: BTreeMap<&'static str, u64>,
-    /// Lives with fewer segments or batches than there should be.
-    poor: u64,
     pairs: BTreeSet<(&'static str, &'static str)>,
     account: Account,
 }
@@ -65,10 +59,6 @@ impl Sum {
         self.lives += 1;
         self.steps += report.steps;
         self.time += report.time;
-        let touches = |kind| report.kinds.get(kind).copied().unwrap_or(0);
-        let batches = touches("disk.rename batches sending");
-        let is_poor = touches("disk.rename open sealed") < SEGMENTS_MIN || batches < BATCHES_MIN;
-        self.poor += u64::from(is_poor);
         for (kind, count) in report.kinds {
             *self.kinds.entry(kind).or_default() += count;
         }
@@ -90,14 +80,13 @@ impl Sum {
         let seconds = begun.elapsed().as_secs_f64();
         println!(
             "{} lives in {seconds:.0} s, {:.0} a minute; {} steps and {:.0} s of virtual time each; \
-             {} kinds of steps, {} pairs of step and fault; {} lives are poor",
+             {} kinds of steps, {} pairs of step and fault",
             self.lives,
             self.lives as f64 * 60.0 / seconds,
             self.steps / self.lives.max(1),
             self.time.as_secs_f64() / self.lives.max(1) as f64,
             self.kinds.len(),
             self.pairs.len(),
-            self.poor,
         );
     }
 }

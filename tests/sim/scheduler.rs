@@ -451,9 +451,9 @@ pub fn at_touch(class: Class, number: u64, action: impl FnOnce() + 'static) {
     });
 }
 
-/// Touches of a class so far.
-pub fn touches(class: Class) -> u64 {
-    with(|sim| sim.touches[class as usize]).unwrap_or(0)
+/// Touches of a kind so far.
+pub fn touches(kind: &'static str) -> u64 {
+    with(|sim| sim.kinds.get(kind).copied()).flatten().unwrap_or(0)
 }
 
 #[cfg(test)]

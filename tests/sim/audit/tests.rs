@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Instant;
 
-use spoolhouse::ingest::assignment::resume::Signature;
+use spoolhouse::ingest::commit::Signature;
 use spoolhouse::ingest::broker::Broker as _;
 use spoolhouse::ingest::window::Window;
-use spoolhouse::spool::fault::Fault;
-use spoolhouse::spool::footer::{SegmentFooter, Source};
+use spoolhouse::spool::quarantine::Doubt;
+use spoolhouse::spool::format::footer::{SegmentFooter, Source};
 use spoolhouse::spool::intake::Gap;
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
-use spoolhouse::spool::segment::Finished;
+use spoolhouse::spool::format::segment::Finished;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::upload::proxy::Proxy as _;
 use spoolhouse::upload::request::{Target, insert};
@@ -427,7 +427,7 @@ fn what_another_consumer_took_is_his_unless_it_lies_in_doubt() {
             match is_doubted {
                 true => world
                     .intake
-                    .doubt(&segment, &Fault::CommittedElsewhere)
+                    .doubt(&segment, &Doubt::CommittedElsewhere)
                     .unwrap(),
                 false => world.intake.ready(&segment).unwrap(),
             }
