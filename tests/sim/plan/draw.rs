@@ -192,6 +192,9 @@ impl What {
                 count: dice.between(1, 6) as usize,
                 fault: dice.of(&[AskFault::Error, AskFault::Silence]),
             },
+            29 if dice.one_in(2) => Self::OutOfOrder {
+                count: dice.of(&[1, 1, 3]),
+            },
             29 => Self::PutOut,
             30 => Self::BrokerDown {
                 ms: dice.between(200, 20_000),
