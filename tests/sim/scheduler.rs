@@ -453,7 +453,9 @@ pub fn at_touch(class: Class, number: u64, action: impl FnOnce() + 'static) {
 
 /// Touches of a kind so far.
 pub fn touches(kind: &'static str) -> u64 {
-    with(|sim| sim.kinds.get(kind).copied()).flatten().unwrap_or(0)
+    with(|sim| sim.kinds.get(kind).copied())
+        .flatten()
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

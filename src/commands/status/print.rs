@@ -9,7 +9,7 @@ use humantime::{format_duration, format_rfc3339_seconds};
 
 use super::Report;
 use crate::observe::running::{Error, Running, Said};
-use crate::observe::status::{Basis, Directory, Spool};
+use crate::observe::status::{Basis, DirectoryStatus, Spool};
 use crate::spool::layout::Room;
 use crate::text::{plural, printable};
 
@@ -119,7 +119,7 @@ fn rooms(out: &mut impl Write, status: &Spool) -> io::Result<()> {
         if shown.files == 0 && !ALWAYS.contains(&room) {
             continue;
         }
-        let Directory {
+        let DirectoryStatus {
             files,
             bytes,
             rows,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::commands::wiring;
 use crate::config::Config;
-use crate::observe::status::{self, Concern, Directory, Drain, FullBatch, Spool};
+use crate::observe::status::{self, Concern, DirectoryStatus, Drain, FullBatch, Spool};
 use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::layout::{Layout, Room};
 use crate::spool::outlet::trial_pack::{self, TrialBatch};
@@ -118,9 +118,9 @@ pub(super) fn trial(config: &Config, layout: &Layout, bytes_max: u64) -> Option<
     Some((Achieved { rows, bytes }, Basis::Rehearsed))
 }
 
-fn directory(held: &Contents, now: SystemTime) -> Directory {
+fn directory(held: &Contents, now: SystemTime) -> DirectoryStatus {
     let age = |oldest| now.duration_since(oldest).unwrap_or_default().as_secs();
-    Directory {
+    DirectoryStatus {
         files: held.files,
         bytes: held.bytes,
         rows: held.rows,
