@@ -20,7 +20,7 @@ use super::{ConfigFile, Misuse};
 use crate::config::Config;
 use crate::observe::running::Running;
 use crate::observe::status::Spool;
-use crate::spool::layout::{Layout, Room};
+use crate::spool::layout::{Directory, Layout};
 use crate::spool::read_only::snapshot::{self, Contents};
 use crate::upload::drain_estimate::Basis;
 use crate::upload::slot::pace_file::Achieved;
@@ -117,7 +117,7 @@ impl Report {
     fn of(
         config: &Config,
         layout: &Layout,
-        contents: &BTreeMap<Room, Contents>,
+        contents: &BTreeMap<Directory, Contents>,
         trial: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
     ) -> io::Result<Self> {
         let owner = snapshot::owner(layout)?;

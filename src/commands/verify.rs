@@ -12,7 +12,7 @@ use super::terminal::progress_bar;
 use super::{ConfigFile, Misuse};
 use crate::ingest::decode::anonymize::mask;
 use crate::spool::disk::LocalDisk;
-use crate::spool::layout::{Layout, Room};
+use crate::spool::layout::{Directory, Layout};
 use crate::spool::read_only::verify::{self, FileReport, Kind, Note, Options, Report};
 use crate::text::plural;
 
@@ -67,7 +67,11 @@ pub fn run(args: Args) -> Result<()> {
         None => args.config.load()?.config.spool.dir,
     };
     let layout = Layout::new(&dir);
-    if !layout.state().exists() && !Room::ALL.iter().any(|room| layout.room(*room).exists()) {
+    if !layout.state().exists()
+        && !Directory::ALL
+            .iter()
+            .any(|directory| layout.directory(*directory).exists())
+    {
         let problem = format!("{} is no spool: none of its parts is there", dir.display());
         return Err(Misuse(problem).into());
     }

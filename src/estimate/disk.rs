@@ -197,9 +197,9 @@ mod tests {
 
     #[test]
     fn a_day_is_dropped_whole() {
-        let room = space(100.0, 7.0);
-        assert_eq!((room.low.round(), room.expected), (595.0, 750.0));
-        assert_eq!(room.high.round(), 1_035.0);
+        let space = space(100.0, 7.0);
+        assert_eq!((space.low.round(), space.expected), (595.0, 750.0));
+        assert_eq!(space.high.round(), 1_035.0);
         assert_eq!(super::space(100.0, 0.0).high, 0.0);
     }
 

@@ -58,7 +58,7 @@ pub struct Spool {
     /// Seconds since the oldest file that waits for ClickHouse was written.
     pub oldest_unsent_s: Option<f64>,
     /// What lies in which directory of the spool, by its name.
-    pub rooms: BTreeMap<String, Directory>,
+    pub rooms: BTreeMap<String, DirectoryStatus>,
     /// The proxy's slots.
     pub slot: Slot,
     /// What keeps every batch from being stored until an operator has acted.
@@ -82,7 +82,7 @@ impl Spool {
 /// What lies in one directory of the spool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Directory {
+pub struct DirectoryStatus {
     /// Files that carry one of our names.
     pub files: u64,
     /// Their size.
@@ -253,7 +253,7 @@ mod tests {
                 oldest_unsent_s: Some(1.5),
                 rooms: BTreeMap::from([(
                     "ready".to_owned(),
-                    Directory {
+                    DirectoryStatus {
                         files: 1,
                         bytes: 2,
                         rows: 3,

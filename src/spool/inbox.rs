@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::Spool;
 use super::disk::{self, Access, Disk};
-use super::layout::{Layout, Room};
+use super::layout::{Directory, Layout};
 use super::quarantine::{self, Doubt};
 
 /// Version of the documents below.
@@ -42,7 +42,7 @@ pub struct Request {
     pub format: u32,
     /// When it was made, in milliseconds since 1970: the oldest goes first.
     pub asked_at_ms: u64,
-    /// The file, as `room/name`.
+    /// The file, as `directory/name`.
     pub file: String,
     /// Whether to try at once instead of at the next slot.
     #[serde(default)]
@@ -99,7 +99,7 @@ impl Answer {
 }
 
 fn path(layout: &Layout, id: Uuid, ending: &str) -> PathBuf {
-    layout.file(Room::Inbox, &format!("{id}{ending}"))
+    layout.file(Directory::Inbox, &format!("{id}{ending}"))
 }
 
 /// The name under which a file from outside the spool lies in `inbox/`.
@@ -128,7 +128,7 @@ pub fn ask(
 ) -> io::Result<()> {
     if let Some(bytes) = copy {
         let path = path(layout, id, COPY);
-        let draft = layout.file(Room::Inbox, &format!("{id}{COPY}{DRAFT}"));
+        let draft = layout.file(Directory::Inbox, &format!("{id}{COPY}{DRAFT}"));
         disk::publish(disk, &draft, &path, bytes, Access::Shared)?;
     }
     let bytes = serde_json::to_vec_pretty(request)?;
@@ -166,7 +166,7 @@ fn remove(disk: &dyn Disk, layout: &Layout, id: Uuid, endings: &[&str]) -> io::R
             done => done?,
         }
     }
-    disk.sync_dir(&layout.room(Room::Inbox))
+    disk.sync_dir(&layout.directory(Directory::Inbox))
 }
 
 fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &std::path::Path) -> io::Result<Option<T>> {
@@ -190,7 +190,10 @@ fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &std::path::Path) -> io::Res
 /// is passed over.
 pub(super) fn requests(spool: &Spool, now_ms: u64) -> io::Result<Vec<(Uuid, Request)>> {
     let mut open = Vec::new();
-    for entry in spool.disk().list(&spool.layout().room(Room::Inbox))? {
+    for entry in spool
+        .disk()
+        .list(&spool.layout().directory(Directory::Inbox))?
+    {
         let name = entry.name.as_str();
         if name.starts_with('.') || name.ends_with(DRAFT) || id_in(name, COPY).is_some() {
             continue;
@@ -264,7 +267,7 @@ fn tidy(spool: &Spool, id: Uuid, now_ms: u64) {
 
 fn aside(spool: &Spool, name: &str, why: &str) {
     let reason = Doubt::Request(why.to_owned());
-    if let Err(error) = quarantine::set_aside(spool, Room::Inbox, name, reason) {
+    if let Err(error) = quarantine::set_aside(spool, Directory::Inbox, name, reason) {
         // Whatever it is, it must not keep anybody from working.
         tracing::warn!(file = %format!("inbox/{name}"), %error, "can't be set aside");
     }

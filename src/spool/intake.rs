@@ -19,7 +19,7 @@ use super::format::error::Fault;
 use super::format::footer::{SegmentFooter, Source};
 use super::format::read;
 use super::format::segment::{Finished, OpenSegment};
-use super::layout::{Name, Room};
+use super::layout::{Directory, Name};
 use super::quarantine::{self, Doubt};
 use super::undecodable_retention::{Keeper, Limits};
 use crate::spool::format::metadata;
@@ -110,11 +110,11 @@ impl Intake {
                 number: footer.segment,
             };
             self.spool
-                .publish(Room::Undecodable, &name, bytes, Access::Private)?;
+                .publish(Directory::Undecodable, &name, bytes, Access::Private)?;
         }
         let name = Name::segment(footer.segment);
         self.spool
-            .publish(Room::Sealed, &name, &segment.bytes, Access::Shared)?;
+            .publish(Directory::Sealed, &name, &segment.bytes, Access::Shared)?;
         self.spool.state().note_sealed(footer);
         self.spool.write_state()?;
         if let Some(bytes) = &segment.undecodable {
@@ -166,7 +166,7 @@ impl Intake {
     pub fn abandon(&self, segment: &Finished) -> io::Result<()> {
         let number = segment.footer.segment;
         let sealed = Name::segment(number).to_string();
-        let dir = self.spool.layout().room(Room::Sealed);
+        let dir = self.spool.layout().directory(Directory::Sealed);
         if self
             .spool
             .disk()
@@ -183,7 +183,7 @@ impl Intake {
     fn remove_orphan(&self, number: u64) -> io::Result<()> {
         let orphan = Name::Undecodable { number }.to_string();
         self.orphaned.store(true, Ordering::Relaxed);
-        self.spool.remove(Room::Undecodable, &orphan)?;
+        self.spool.remove(Directory::Undecodable, &orphan)?;
         self.orphaned.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -252,7 +252,7 @@ impl Intake {
     /// An I/O error from the spool's disk. A file that can't be read as a segment is
     /// quarantined, which is not an error.
     pub fn sealed(&self) -> io::Result<Vec<SegmentFooter>> {
-        let dir = self.spool.layout().room(Room::Sealed);
+        let dir = self.spool.layout().directory(Directory::Sealed);
         self.spool.disk().sync_dir(&dir)?;
         let mut footers = Vec::new();
         for entry in self.spool.disk().list(&dir)? {
@@ -269,7 +269,9 @@ impl Intake {
                 // Not ours to judge: the next start finishes the replay.
                 Ok(footer) if footer.replayed_from.is_some() => {}
                 Ok(footer) => footers.push(footer),
-                Err(fault) => quarantine::set_aside(&self.spool, Room::Sealed, &entry.name, fault)?,
+                Err(fault) => {
+                    quarantine::set_aside(&self.spool, Directory::Sealed, &entry.name, fault)?
+                }
             }
         }
         footers.sort_by_key(|footer| footer.segment);
@@ -289,15 +291,15 @@ impl Intake {
     /// An I/O error from the spool's disk; the call may be repeated until it succeeds.
     pub fn ready(&self, segment: &SegmentFooter) -> io::Result<()> {
         let name = Name::segment(segment.segment).to_string();
-        let sealed = self.spool.layout().file(Room::Sealed, &name);
+        let sealed = self.spool.layout().file(Directory::Sealed, &name);
         if segment.rows == 0 {
-            return self.spool.remove(Room::Sealed, &name);
+            return self.spool.remove(Directory::Sealed, &name);
         }
         let _guard = self.spool.handover();
         let moved = disk::relocate(
             self.spool.disk(),
             &sealed,
-            &self.spool.layout().file(Room::Ready, &name),
+            &self.spool.layout().file(Directory::Ready, &name),
         );
         match moved {
             // A move that failed late, and the outlet has packed it since.
@@ -315,7 +317,7 @@ impl Intake {
     /// An I/O error from the spool's disk.
     pub fn doubt(&self, segment: &SegmentFooter, reason: &Doubt) -> io::Result<()> {
         let name = Name::segment(segment.segment).to_string();
-        quarantine::set_aside(&self.spool, Room::Sealed, &name, reason.clone())
+        quarantine::set_aside(&self.spool, Directory::Sealed, &name, reason.clone())
     }
 }
 

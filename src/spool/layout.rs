@@ -12,7 +12,7 @@ use super::disk::Disk;
 
 /// A subdirectory of the spool, in the order in which a record passes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Room {
+pub enum Directory {
     /// Drafts; whatever a start finds here was never published.
     Open,
     /// Segments whose offsets are not known to be committed.
@@ -33,8 +33,8 @@ pub enum Room {
     Inbox,
 }
 
-impl Room {
-    /// Every room.
+impl Directory {
+    /// Every directory.
     pub const ALL: [Self; 9] = [
         Self::Open,
         Self::Sealed,
@@ -76,7 +76,7 @@ pub enum ByName {
     Foreign,
 }
 
-impl Room {
+impl Directory {
     /// What a file of this name is in this directory.
     pub fn look_up(self, text: &str) -> ByName {
         if self == Self::Open && text.strip_suffix(DRAFT).and_then(Name::parse).is_some() {
@@ -222,19 +222,19 @@ impl Layout {
         &self.root
     }
 
-    /// A room's directory.
-    pub fn room(&self, room: Room) -> PathBuf {
-        self.root.join(room.name())
+    /// The path of a directory.
+    pub fn directory(&self, directory: Directory) -> PathBuf {
+        self.root.join(directory.name())
     }
 
-    /// A file in a room.
-    pub fn file(&self, room: Room, name: &str) -> PathBuf {
-        self.room(room).join(name)
+    /// The path of a file in a directory.
+    pub fn file(&self, directory: Directory, name: &str) -> PathBuf {
+        self.directory(directory).join(name)
     }
 
     /// Where a file is written before it is published under `name`.
     pub fn draft(&self, name: &Name) -> PathBuf {
-        self.file(Room::Open, &format!("{name}{DRAFT}"))
+        self.file(Directory::Open, &format!("{name}{DRAFT}"))
     }
 
     /// The files of a directory that carry exactly one of our names, by age, with
@@ -242,8 +242,8 @@ impl Layout {
     ///
     /// # Errors
     /// An I/O error from the spool's disk.
-    pub fn files(&self, disk: &dyn Disk, room: Room) -> io::Result<Vec<(Name, u64)>> {
-        let entries = disk.list(&self.room(room))?.into_iter();
+    pub fn files(&self, disk: &dyn Disk, directory: Directory) -> io::Result<Vec<(Name, u64)>> {
+        let entries = disk.list(&self.directory(directory))?.into_iter();
         let ours = entries.filter(|entry| entry.is_file);
         let mut files: Vec<(Name, u64)> = ours
             .filter_map(|entry| Some((Name::parse(&entry.name)?, entry.bytes)))
@@ -269,7 +269,7 @@ impl Layout {
 
     /// Journal of files of undecodable messages that went whole.
     pub fn dropped(&self) -> PathBuf {
-        self.file(Room::Undecodable, "dropped.jsonl")
+        self.file(Directory::Undecodable, "dropped.jsonl")
     }
 
     /// Journal of offsets that were lost upstream.
@@ -332,17 +332,17 @@ mod tests {
     fn a_name_has_its_place() {
         let segment = "seg-0000000042.parquet";
         assert_eq!(
-            Room::Ready.look_up(segment),
+            Directory::Ready.look_up(segment),
             ByName::Ours(Name::segment(42))
         );
         assert_eq!(
-            Room::Sending.look_up(segment),
+            Directory::Sending.look_up(segment),
             ByName::Misplaced(Name::segment(42))
         );
-        assert_eq!(Room::Ready.look_up("seg-42.parquet"), ByName::Foreign);
+        assert_eq!(Directory::Ready.look_up("seg-42.parquet"), ByName::Foreign);
         let draft = format!("{segment}.part");
-        assert_eq!(Room::Open.look_up(&draft), ByName::Draft);
-        assert_eq!(Room::Ready.look_up(&draft), ByName::Foreign);
+        assert_eq!(Directory::Open.look_up(&draft), ByName::Draft);
+        assert_eq!(Directory::Ready.look_up(&draft), ByName::Foreign);
     }
 
     #[test]

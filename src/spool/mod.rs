@@ -57,7 +57,7 @@ pub use outlet::Outlet;
 
 use disk::lock::OwnerLock;
 use disk::{Access, Disk};
-use layout::{Layout, Name, Room};
+use layout::{Directory, Layout, Name};
 use state::State;
 
 /// A spool that this process owns. Clones are the same spool.
@@ -110,15 +110,15 @@ impl Spool {
     }
 
     /// Files and bytes per directory, by listing.
-    pub fn holdings(&self) -> io::Result<BTreeMap<Room, Holding>> {
+    pub fn holdings(&self) -> io::Result<BTreeMap<Directory, Holding>> {
         let mut holdings = BTreeMap::new();
-        for room in Room::ALL {
+        for directory in Directory::ALL {
             let mut holding = Holding::default();
-            for (_, bytes) in self.layout().files(self.disk(), room)? {
+            for (_, bytes) in self.layout().files(self.disk(), directory)? {
                 holding.files += 1;
                 holding.bytes += bytes;
             }
-            holdings.insert(room, holding);
+            holdings.insert(directory, holding);
         }
         Ok(holdings)
     }
@@ -152,8 +152,14 @@ impl Spool {
         &self.inner.layout
     }
 
-    fn publish(&self, room: Room, name: &Name, bytes: &[u8], access: Access) -> io::Result<()> {
-        let path = self.layout().file(room, &name.to_string());
+    fn publish(
+        &self,
+        directory: Directory,
+        name: &Name,
+        bytes: &[u8],
+        access: Access,
+    ) -> io::Result<()> {
+        let path = self.layout().file(directory, &name.to_string());
         let draft = self.layout().draft(name);
         self.counting(&path, || {
             disk::publish(self.disk(), &draft, &path, bytes, access)
@@ -161,19 +167,19 @@ impl Spool {
     }
 
     /// Removes a file durably; one that is gone already is fine.
-    fn remove(&self, room: Room, name: &str) -> io::Result<()> {
-        let path = self.layout().file(room, name);
+    fn remove(&self, directory: Directory, name: &str) -> io::Result<()> {
+        let path = self.layout().file(directory, name);
         let removed = self.counting(&path, || self.disk().remove(&path));
         match removed {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             done => {
                 done?;
-                if matches!(room, Room::Sending | Room::Batches) {
+                if matches!(directory, Directory::Sending | Directory::Batches) {
                     failpoint::hit("batch.unlinked");
                 }
             }
         }
-        self.disk().sync_dir(&self.layout().room(room))
+        self.disk().sync_dir(&self.layout().directory(directory))
     }
 
     /// Makes a change to the file at `path` and counts by how much it grew or
@@ -191,9 +197,14 @@ impl Spool {
         self.inner.bytes.fetch_add(change, Ordering::Relaxed);
     }
 
-    fn write_sidecar(&self, room: Room, name: &str, content: &serde_json::Value) -> io::Result<()> {
+    fn write_sidecar(
+        &self,
+        directory: Directory,
+        name: &str,
+        content: &serde_json::Value,
+    ) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(content)?;
         text.push(b'\n');
-        disk::replace(self.disk(), &self.layout().file(room, name), &text)
+        disk::replace(self.disk(), &self.layout().file(directory, name), &text)
     }
 }

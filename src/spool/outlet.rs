@@ -25,7 +25,7 @@ use super::format::error::Fault;
 use super::format::footer::BatchFooter;
 use super::format::{batch, digest, read, schema};
 use super::inbox::{self, Answer, Request};
-use super::layout::{Name, Room};
+use super::layout::{Directory, Name};
 use super::quarantine::{self, Doubt};
 use super::state_file::StateFile;
 use super::{Spool, start};
@@ -54,7 +54,7 @@ pub struct Outlet {
 #[derive(Clone, Debug)]
 pub struct Batch {
     name: Name,
-    /// What the file is called in its room.
+    /// What the file is called in its directory.
     file: String,
     /// SHA-256 of the bytes, hex: the insert's deduplication token.
     pub digest: String,
@@ -64,7 +64,7 @@ pub struct Batch {
     pub footer: BatchFooter,
     /// Whether an earlier process may have posted it.
     pub fate_unknown: bool,
-    room: Room,
+    directory: Directory,
 }
 
 impl Batch {
@@ -84,12 +84,12 @@ impl Batch {
     /// Whether it is a copy of a file from outside the spool: it stays where it
     /// is, whatever becomes of it.
     pub fn is_copy(&self) -> bool {
-        self.room == Room::Inbox
+        self.directory == Directory::Inbox
     }
 
     /// Whether it is where its first byte may leave from.
     pub fn is_begun(&self) -> bool {
-        matches!(self.room, Room::Sending | Room::Inbox)
+        matches!(self.directory, Directory::Sending | Directory::Inbox)
     }
 }
 
@@ -181,14 +181,14 @@ impl Outlet {
     }
 
     fn find(&self, options: &PackOptions) -> io::Result<Option<Batch>> {
-        for room in [Room::Sending, Room::Batches] {
-            for name in self.names(room)? {
-                let Some(batch) = self.read(room, &name)? else {
+        for directory in [Directory::Sending, Directory::Batches] {
+            for name in self.names(directory)? {
+                let Some(batch) = self.read(directory, &name)? else {
                     continue;
                 };
                 let as_configured = batch.footer.encoding == options.encoding
                     && batch.footer.settings == options.settings;
-                if room == Room::Batches && !as_configured {
+                if directory == Directory::Batches && !as_configured {
                     self.pack_anew(&batch, options)?;
                     return self.find(options);
                 }
@@ -198,7 +198,7 @@ impl Outlet {
         // One row that fits into no request is put aside; then the next ones.
         loop {
             match self.pack(self.ready_names()?, options)? {
-                Packed::Batch(name) => return self.read(Room::Batches, &name),
+                Packed::Batch(name) => return self.read(Directory::Batches, &name),
                 Packed::Nothing => return Ok(None),
                 Packed::OneRowTooLarge => {}
             }
@@ -211,8 +211,8 @@ impl Outlet {
     /// An I/O error from the spool's disk; the batch must not be sent then.
     pub fn begin(&self, batch: &mut Batch) -> io::Result<()> {
         if !batch.is_begun() {
-            self.settled(self.relocate(batch, Room::Sending))?;
-            batch.room = Room::Sending;
+            self.settled(self.relocate(batch, Directory::Sending))?;
+            batch.directory = Directory::Sending;
         }
         Ok(())
     }
@@ -224,11 +224,11 @@ impl Outlet {
     /// # Errors
     /// An I/O error from the spool's disk; the batch must be found again before it is sent.
     pub fn recall(&self, batch: &mut Batch) -> io::Result<()> {
-        if batch.room == Room::Sending {
+        if batch.directory == Directory::Sending {
             let name = batch.name();
-            let to = (Room::Batches, &batch.name);
-            self.settled(self.move_back((Room::Sending, &name), to, &batch.bytes))?;
-            batch.room = Room::Batches;
+            let to = (Directory::Batches, &batch.name);
+            self.settled(self.move_back((Directory::Sending, &name), to, &batch.bytes))?;
+            batch.directory = Directory::Batches;
         }
         Ok(())
     }
@@ -238,12 +238,12 @@ impl Outlet {
     /// way, and would lose a file that was renamed against it.
     fn move_back(
         &self,
-        (room, file): (Room, &str),
-        (to, name): (Room, &Name),
+        (directory, file): (Directory, &str),
+        (to, name): (Directory, &Name),
         bytes: &[u8],
     ) -> io::Result<()> {
         self.spool.publish(to, name, bytes, Access::Shared)?;
-        self.spool.remove(room, file)
+        self.spool.remove(directory, file)
     }
 
     /// Removes a batch that ClickHouse has confirmed, and before it what said
@@ -256,7 +256,7 @@ impl Outlet {
             return Ok(());
         }
         let removed = rejection::remove(&self.spool, &batch.name())
-            .and_then(|()| self.spool.remove(batch.room, &batch.name()));
+            .and_then(|()| self.spool.remove(batch.directory, &batch.name()));
         failpoint::hit("batch.removed");
         self.settled(removed)
     }
@@ -270,7 +270,7 @@ impl Outlet {
             return Ok(());
         }
         let done = rejection::write(&self.spool, &batch.name(), why)
-            .and_then(|()| self.relocate(batch, Room::Rejected));
+            .and_then(|()| self.relocate(batch, Directory::Rejected));
         self.settled(done)
     }
 
@@ -284,7 +284,7 @@ impl Outlet {
         }
         self.settled(quarantine::set_aside(
             &self.spool,
-            batch.room,
+            batch.directory,
             &batch.name(),
             reason.clone(),
         ))
@@ -347,16 +347,17 @@ impl Outlet {
                 let footer = footer(rows.num_rows() as u64);
                 batch::encode(&rows, &footer, &recipe, Strength::Full)
             });
-            let (taken, room, bytes) = match fit.map_err(io::Error::other)? {
-                Fit::Rows(taken, bytes) => (taken, Room::Batches, bytes),
-                Fit::Nothing(bytes) => (1, Room::Rejected, bytes),
+            let (taken, directory, bytes) = match fit.map_err(io::Error::other)? {
+                Fit::Rows(taken, bytes) => (taken, Directory::Batches, bytes),
+                Fit::Nothing(bytes) => (1, Directory::Rejected, bytes),
             };
             let name = name_of(batch.name.number(), &bytes);
-            if room == Room::Rejected {
+            if directory == Directory::Rejected {
                 let (size, advice) = (bytes.len(), self.too_large_advice);
                 rejection::write_too_large(&self.spool, &name, size, bytes_max, advice)?;
             }
-            self.spool.publish(room, &name, &bytes, Access::Shared)?;
+            self.spool
+                .publish(directory, &name, &bytes, Access::Shared)?;
             start += taken as usize;
         }
         self.stored(batch)
@@ -375,26 +376,26 @@ impl Outlet {
         let _guard = self.spool.handover();
         // A segment whose move could not be synced may come back in `sealed/`
         // when the power goes: what is packed has left it for good.
-        for room in [Room::Ready, Room::Sealed] {
+        for directory in [Directory::Ready, Directory::Sealed] {
             self.spool
                 .disk()
-                .sync_dir(&self.spool.layout().room(room))?;
+                .sync_dir(&self.spool.layout().directory(directory))?;
         }
-        self.names(Room::Ready)
+        self.names(Directory::Ready)
     }
 
-    fn names(&self, room: Room) -> io::Result<Vec<Name>> {
-        let files = self.spool.layout().files(self.spool.disk(), room)?;
+    fn names(&self, directory: Directory) -> io::Result<Vec<Name>> {
+        let files = self.spool.layout().files(self.spool.disk(), directory)?;
         Ok(files.into_iter().map(|(name, _)| name).collect())
     }
 
-    fn read(&self, room: Room, name: &Name) -> io::Result<Option<Batch>> {
-        let path = self.spool.layout().file(room, &name.to_string());
+    fn read(&self, directory: Directory, name: &Name) -> io::Result<Option<Batch>> {
+        let path = self.spool.layout().file(directory, &name.to_string());
         let bytes = self.spool.disk().read(&path)?;
         let footer = match read::batch(name, &bytes, self.spool.id()) {
             Ok(footer) => footer,
             Err(fault) => {
-                quarantine::set_aside(&self.spool, room, &name.to_string(), fault)?;
+                quarantine::set_aside(&self.spool, directory, &name.to_string(), fault)?;
                 return Ok(None);
             }
         };
@@ -403,19 +404,19 @@ impl Outlet {
         Ok(Some(Batch {
             name: name.clone(),
             file: name.to_string(),
-            fate_unknown: room == Room::Sending && split.as_ref() != Some(&digest),
+            fate_unknown: directory == Directory::Sending && split.as_ref() != Some(&digest),
             digest,
             bytes,
             footer,
-            room,
+            directory,
         }))
     }
 
-    fn relocate(&self, batch: &Batch, to: Room) -> io::Result<()> {
+    fn relocate(&self, batch: &Batch, to: Directory) -> io::Result<()> {
         let name = batch.name();
         disk::relocate(
             self.spool.disk(),
-            &self.spool.layout().file(batch.room, &name),
+            &self.spool.layout().file(batch.directory, &name),
             &self.spool.layout().file(to, &name),
         )
     }

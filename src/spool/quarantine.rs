@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::io;
 
 use super::format::error::Fault;
-use super::layout::{self, Room};
+use super::layout::{self, Directory};
 use super::{Spool, disk};
 
 /// Why no rule can decide about a file, in words for an operator.
@@ -49,35 +49,35 @@ pub enum Doubt {
 /// An I/O error from the spool's disk.
 pub(super) fn set_aside(
     spool: &Spool,
-    room: Room,
+    directory: Directory,
     name: &str,
     reason: impl Into<Doubt>,
 ) -> io::Result<()> {
     let reason = reason.into();
     tracing::error!(
-        file = %format!("{}/{name}", room.name()),
+        file = %format!("{}/{name}", directory.name()),
         %reason,
         "file set aside in doubtful/; nothing in it was removed",
     );
     metrics::counter!("spoolhouse_files_set_aside_total").increment(1);
     let document = serde_json::json!({
         "file": name,
-        "from": room.name(),
+        "from": directory.name(),
         "reason": reason.to_string(),
     });
-    let kept = free_name(spool, Room::Doubtful, name)?;
+    let kept = free_name(spool, Directory::Doubtful, name)?;
     let sidecar = layout::reason_sidecar(&kept);
-    spool.write_sidecar(Room::Doubtful, &sidecar, &document)?;
+    spool.write_sidecar(Directory::Doubtful, &sidecar, &document)?;
     disk::relocate(
         spool.disk(),
-        &spool.layout().file(room, name),
-        &spool.layout().file(Room::Doubtful, &kept),
+        &spool.layout().file(directory, name),
+        &spool.layout().file(Directory::Doubtful, &kept),
     )
 }
 
 /// `name`, or the first `name.1`, `name.2`, … that replaces nothing.
-fn free_name(spool: &Spool, room: Room, name: &str) -> io::Result<String> {
-    let entries = spool.disk().list(&spool.layout().room(room))?;
+fn free_name(spool: &Spool, directory: Directory, name: &str) -> io::Result<String> {
+    let entries = spool.disk().list(&spool.layout().directory(directory))?;
     let taken: HashSet<String> = entries.into_iter().map(|entry| entry.name).collect();
     let mut free = name.to_owned();
     let mut copy = 0_u32;

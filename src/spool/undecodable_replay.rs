@@ -18,7 +18,7 @@ use super::format::error::Fault;
 use super::format::footer::ReplayedFrom;
 use super::format::undecodable::{self, Kept, Undecodable};
 use super::format::{digest, segment};
-use super::layout::{Layout, Name, Room};
+use super::layout::{Directory, Layout, Name};
 use super::quarantine;
 use crate::spool::format::metadata;
 
@@ -96,7 +96,7 @@ impl Source {
 /// # Errors
 /// An I/O error from the spool's disk.
 pub fn sources(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<Source>> {
-    let files = layout.files(disk, Room::Undecodable)?.into_iter();
+    let files = layout.files(disk, Directory::Undecodable)?.into_iter();
     let ours = files.filter(|(name, _)| matches!(name, Name::Undecodable { .. }));
     Ok(ours.map(|(name, bytes)| Source { name, bytes }).collect())
 }
@@ -111,7 +111,7 @@ pub fn read(
     source: &Source,
     spool: Uuid,
 ) -> io::Result<Result<Undecodable, Fault>> {
-    let bytes = disk.read(&layout.file(Room::Undecodable, &source.name()))?;
+    let bytes = disk.read(&layout.file(Directory::Undecodable, &source.name()))?;
     Ok(undecodable::read(&source.name, bytes, spool))
 }
 
@@ -122,8 +122,8 @@ pub fn read(
 /// An I/O error from the spool's disk.
 pub fn is_settled(disk: &dyn Disk, layout: &Layout, source: &Source) -> io::Result<bool> {
     let segment = Name::segment(source.name.number()).to_string();
-    for room in [Room::Sealed, Room::Doubtful] {
-        let entries = disk.list(&layout.room(room))?;
+    for directory in [Directory::Sealed, Directory::Doubtful] {
+        let entries = disk.list(&layout.directory(directory))?;
         if entries.iter().any(|entry| entry.name.starts_with(&segment)) {
             return Ok(false);
         }
@@ -139,7 +139,7 @@ pub(super) fn origin(disk: &dyn Disk, layout: &Layout, from: &ReplayedFrom) -> i
     let name = Name::Undecodable {
         number: from.undecodable,
     };
-    let path = layout.file(Room::Undecodable, &name.to_string());
+    let path = layout.file(Directory::Undecodable, &name.to_string());
     let metadata = match metadata::read_end(disk, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Origin::NoLonger),
         read => read?,
@@ -167,7 +167,7 @@ pub fn replay(
     let file = match read(spool.disk(), spool.layout(), source, spool.id())? {
         Ok(file) => file,
         Err(fault) => {
-            quarantine::set_aside(spool, Room::Undecodable, &source.name(), fault)?;
+            quarantine::set_aside(spool, Directory::Undecodable, &source.name(), fault)?;
             return Ok(Replayed::SetAside);
         }
     };
@@ -188,19 +188,21 @@ pub fn replay(
         left => Some(undecodable::encode(left, &file.footer).map_err(io::Error::other)?),
     };
     let segment = Name::segment(number);
-    spool.publish(Room::Sealed, &segment, &bytes, Access::Shared)?;
+    spool.publish(Directory::Sealed, &segment, &bytes, Access::Shared)?;
     spool.state().note_sealed(&footer);
     spool.write_state()?;
 
     match left {
-        Some(left) => spool.publish(Room::Undecodable, &source.name, &left, Access::Private)?,
-        None => spool.remove(Room::Undecodable, &source.name())?,
+        Some(left) => {
+            spool.publish(Directory::Undecodable, &source.name, &left, Access::Private)?
+        }
+        None => spool.remove(Directory::Undecodable, &source.name())?,
     }
     let segment = segment.to_string();
     disk::relocate(
         spool.disk(),
-        &spool.layout().file(Room::Sealed, &segment),
-        &spool.layout().file(Room::Ready, &segment),
+        &spool.layout().file(Directory::Sealed, &segment),
+        &spool.layout().file(Directory::Ready, &segment),
     )?;
     Ok(Replayed::Rows(rows))
 }

@@ -16,7 +16,7 @@ use super::Spool;
 use super::disk::{self, Access};
 use super::format::footer::{OffsetRange, Source};
 use super::format::undecodable::{Undecodable, encode, read, read_footer};
-use super::layout::{Name, Room};
+use super::layout::{Directory, Name};
 use super::quarantine;
 use crate::spool::format::metadata;
 
@@ -52,7 +52,7 @@ pub struct Turn {
     pub unfinished: bool,
 }
 
-/// Keeps [`Limits`]. Lists the room once, then keeps count.
+/// Keeps [`Limits`]. Lists the directory once, then keeps count.
 #[derive(Debug)]
 pub struct Keeper {
     spool: Spool,
@@ -188,7 +188,7 @@ impl Keeper {
         if self.files.is_none() {
             let mut files = BTreeMap::new();
             let layout = self.spool.layout();
-            for (name, bytes) in layout.files(self.spool.disk(), Room::Undecodable)? {
+            for (name, bytes) in layout.files(self.spool.disk(), Directory::Undecodable)? {
                 if let Name::Undecodable { number } = name {
                     let known = Known {
                         bytes,
@@ -220,7 +220,7 @@ impl Keeper {
         let path = self
             .spool
             .layout()
-            .file(Room::Undecodable, &name.to_string());
+            .file(Directory::Undecodable, &name.to_string());
         let metadata = match metadata::read_end(self.spool.disk(), &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.files()?.remove(&number); // somebody tidied up by hand
@@ -231,7 +231,12 @@ impl Keeper {
         let checked = metadata.and_then(|metadata| read_footer(&name, &metadata, self.spool.id()));
         match checked {
             Err(fault) => {
-                quarantine::set_aside(&self.spool, Room::Undecodable, &name.to_string(), fault)?;
+                quarantine::set_aside(
+                    &self.spool,
+                    Directory::Undecodable,
+                    &name.to_string(),
+                    fault,
+                )?;
                 self.files()?.remove(&number);
                 Ok(None)
             }
@@ -252,12 +257,17 @@ impl Keeper {
         let path = self
             .spool
             .layout()
-            .file(Room::Undecodable, &name.to_string());
+            .file(Directory::Undecodable, &name.to_string());
         let bytes = self.spool.disk().read(&path)?;
         match read(name, bytes, self.spool.id()) {
             Ok(file) => Ok(Some(file)),
             Err(fault) => {
-                quarantine::set_aside(&self.spool, Room::Undecodable, &name.to_string(), fault)?;
+                quarantine::set_aside(
+                    &self.spool,
+                    Directory::Undecodable,
+                    &name.to_string(),
+                    fault,
+                )?;
                 self.files()?.remove(&name.number());
                 Ok(None)
             }
@@ -275,7 +285,7 @@ impl Keeper {
         }
         let bytes = encode(&file.messages, &file.footer).map_err(io::Error::other)?;
         self.spool
-            .publish(Room::Undecodable, &name, &bytes, Access::Private)?;
+            .publish(Directory::Undecodable, &name, &bytes, Access::Private)?;
         if let Some(known) = self.known(number)? {
             *known = Known {
                 bytes: bytes.len() as u64,
@@ -314,7 +324,8 @@ impl Keeper {
         };
         let journal = self.spool.layout().dropped();
         disk::append_line(self.spool.disk(), &journal, &serde_json::to_vec(&line)?)?;
-        self.spool.remove(Room::Undecodable, &name.to_string())?;
+        self.spool
+            .remove(Directory::Undecodable, &name.to_string())?;
         self.files()?.remove(&number);
         metrics::counter!("spoolhouse_undecodable_forgotten_total").increment(file.footer.rows);
         Ok(file.footer.rows)

@@ -232,9 +232,9 @@ async fn read(mut response: reqwest::Response) -> Answer {
         match response.chunk().await {
             Ok(Some(_)) if body.len() >= ANSWER_BYTES_MAX => break false,
             Ok(Some(chunk)) => {
-                let room = ANSWER_BYTES_MAX - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() > room {
+                let left = ANSWER_BYTES_MAX - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(left)]);
+                if chunk.len() > left {
                     break false;
                 }
             }

@@ -23,7 +23,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use spoolhouse::spool::layout::Room;
+use spoolhouse::spool::layout::Directory;
 use spoolhouse::spool::outlet::PackOptions;
 use spoolhouse::spool::{Outlet, Spool};
 
@@ -69,8 +69,8 @@ fn main() -> Done<()> {
 fn plain(dir: &Path) -> Done<Value> {
     let begun = Instant::now();
     let (mut files, mut bytes) = (0, 0);
-    for room in Room::ALL {
-        for entry in fs::read_dir(dir.join(room.name()))? {
+    for directory in Directory::ALL {
+        for entry in fs::read_dir(dir.join(directory.name()))? {
             let mut file = File::open(entry?.path())?;
             let size = file.metadata()?.len();
             file.seek(SeekFrom::Start(size.saturating_sub(END)))?;

@@ -22,8 +22,8 @@ fn golden(file: &str) -> PathBuf {
 }
 
 /// The one batch in a room.
-fn batch_in(room: &str) -> PathBuf {
-    let entries = fs::read_dir(golden(room)).unwrap();
+fn batch_in(directory: &str) -> PathBuf {
+    let entries = fs::read_dir(golden(directory)).unwrap();
     let mut files = entries.map(|entry| entry.unwrap().path());
     files
         .find(|path| {

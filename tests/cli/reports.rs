@@ -62,21 +62,24 @@ fn reports_look_as_they_did() {
     settings.set_snapshot_path("../golden/reports");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    let first_in = |room: &str| {
-        let files = std::fs::read_dir(dir.path().join("spool").join(room)).unwrap();
+    let first_in = |directory: &str| {
+        let files = std::fs::read_dir(dir.path().join("spool").join(directory)).unwrap();
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
         let name = names
             .filter(|name| name.ends_with(".parquet"))
             .min()
             .unwrap();
-        format!("spool/{room}/{name}")
+        format!("spool/{directory}/{name}")
     };
     settings.bind(|| {
         insta::assert_snapshot!("status", said(dir.path(), &["status"]));
         insta::assert_snapshot!("verify", said(dir.path(), &["verify"]));
-        for room in ["ready", "batches", "rejected", "undecodable"] {
-            let report = said(dir.path(), &["inspect", "--rows", "2", &first_in(room)]);
-            insta::assert_snapshot!(format!("inspect-{room}"), report);
+        for directory in ["ready", "batches", "rejected", "undecodable"] {
+            let report = said(
+                dir.path(),
+                &["inspect", "--rows", "2", &first_in(directory)],
+            );
+            insta::assert_snapshot!(format!("inspect-{directory}"), report);
         }
     });
 }

@@ -339,18 +339,18 @@ fn strange_things_in_every_room_keep_no_spool_from_opening() {
         "inbox",
     ];
     let long = "x".repeat(200);
-    for room in rooms {
-        let room = dir.path().join(room);
+    for directory in rooms {
+        let directory = dir.path().join(directory);
         for name in iter::once(long.as_str()).chain([
             "notes.txt",
             "seg-0000000099.parquet",
             "und-0000000098.parquet",
             "seg-0000000099.parquet.part",
         ]) {
-            fs::write(room.join(name), "strange").unwrap();
+            fs::write(directory.join(name), "strange").unwrap();
         }
-        fs::create_dir(room.join("batch-1.parquet")).unwrap();
-        symlink("/nowhere", room.join("seg-0000000097.parquet")).unwrap();
+        fs::create_dir(directory.join("batch-1.parquet")).unwrap();
+        symlink("/nowhere", directory.join("seg-0000000097.parquet")).unwrap();
     }
     for _ in 0..2 {
         let outlet = Outlet::new(Spool::open(dir.path()).unwrap());

@@ -244,8 +244,8 @@ impl Life {
     }
 
     fn note_files(&mut self) {
-        for room in ["sealed", "ready"] {
-            for (path, bytes) in self.disk.files(&Path::new(SPOOL).join(room)) {
+        for directory in ["sealed", "ready"] {
+            for (path, bytes) in self.disk.files(&Path::new(SPOOL).join(directory)) {
                 if !self.seen.iter().any(|(seen, _)| *seen == path) {
                     self.seen.push((path, bytes));
                 }
@@ -302,7 +302,7 @@ impl Life {
         assert_eq!(driver.spool.bytes(), held, "the budget is counted wrong");
         let left: usize = ["sealed", "ready", "batches", "sending"]
             .iter()
-            .map(|room| self.disk.count(room))
+            .map(|directory| self.disk.count(directory))
             .sum();
         assert_eq!(left, 0, "something never went");
     }
@@ -313,13 +313,13 @@ impl Life {
 /// that the other consumer does not have it.
 fn places(disk: &SimDisk) -> Vec<String> {
     let rooms = ["ready", "batches", "rejected", "doubtful"];
-    let places = rooms.iter().flat_map(|room| {
-        let files = disk.files(&Path::new(SPOOL).join(room));
+    let places = rooms.iter().flat_map(|directory| {
+        let files = disk.files(&Path::new(SPOOL).join(directory));
         let names = files.into_keys().filter_map(|path| {
             let name = path.file_name()?.to_str()?.to_owned();
             let is_ours =
-                name.ends_with(".parquet") && (*room == "ready" || name.starts_with("batch-"));
-            is_ours.then(|| format!("{room}/{name}"))
+                name.ends_with(".parquet") && (*directory == "ready" || name.starts_with("batch-"));
+            is_ours.then(|| format!("{directory}/{name}"))
         });
         names.collect::<Vec<_>>()
     });

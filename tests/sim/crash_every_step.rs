@@ -144,8 +144,8 @@ fn configured(driver: Driver, disk: &SimDisk, world: &Arc<Mutex<World>>, value: 
 /// What an operator asks for at the command line.
 fn by_hand(driver: &mut Driver, disk: &SimDisk, world: &Arc<Mutex<World>>) {
     world.lock().unwrap().body_bytes_max = BODY_MAX;
-    let bring = |driver: &mut Driver, room: &str| {
-        let place = last_in(disk, room);
+    let bring = |driver: &mut Driver, directory: &str| {
+        let place = last_in(disk, directory);
         assert!(driver.bring(&place).unwrap(), "{place} does not go");
     };
     // A batch that was refused is refused again, then stored; nobody needs the reason then.
@@ -179,14 +179,14 @@ fn by_hand(driver: &mut Driver, disk: &SimDisk, world: &Arc<Mutex<World>>) {
 }
 
 /// Place of the last segment or batch of a room.
-fn last_in(disk: &SimDisk, room: &str) -> String {
-    let names = names_in(disk, room);
-    format!("{room}/{}", names.last().expect("a file is there"))
+fn last_in(disk: &SimDisk, directory: &str) -> String {
+    let names = names_in(disk, directory);
+    format!("{directory}/{}", names.last().expect("a file is there"))
 }
 
 /// The segments and batches of a room, in order.
-fn names_in(disk: &SimDisk, room: &str) -> Vec<String> {
-    let files = disk.files(&Path::new(SPOOL).join(room));
+fn names_in(disk: &SimDisk, directory: &str) -> Vec<String> {
+    let files = disk.files(&Path::new(SPOOL).join(directory));
     let names = files.keys().filter_map(|path| path.file_name()?.to_str());
     let ours = names.filter(|name| name.ends_with(".parquet"));
     ours.map(str::to_owned).collect()
@@ -317,9 +317,9 @@ fn what_a_crash_left_goes_on_to_the_end_and_every_record_is_stored_once() {
         world.audit(&disk, &ends).unwrap();
         let left = disk.files(Path::new(SPOOL));
         for path in left.keys() {
-            let room = path.parent().unwrap().file_name().unwrap();
+            let directory = path.parent().unwrap().file_name().unwrap();
             let is_settled = ["rejected", "undecodable", "doubtful", "spool"];
-            assert!(is_settled.iter().any(|name| room == *name), "{path:?}");
+            assert!(is_settled.iter().any(|name| directory == *name), "{path:?}");
         }
     }
 }

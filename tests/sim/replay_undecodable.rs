@@ -103,15 +103,15 @@ fn replay_all(disk: &SimDisk, spool: &Spool) -> io::Result<u64> {
 /// kept; `Err` for whatever else is wrong.
 fn audit(disk: &SimDisk, messages: &[i64], is_done: bool) -> Result<(), String> {
     let files = disk.files(Path::new(SPOOL));
-    let in_room = |room: &str| -> Vec<(&PathBuf, &Bytes)> {
-        let dir = Path::new(SPOOL).join(room);
+    let in_room = |directory: &str| -> Vec<(&PathBuf, &Bytes)> {
+        let dir = Path::new(SPOOL).join(directory);
         files
             .iter()
             .filter(|(path, _)| path.parent() == Some(dir.as_path()))
             .collect()
     };
-    for room in ["sealed", "open", "doubtful"] {
-        if let Some((path, _)) = in_room(room).first() {
+    for directory in ["sealed", "open", "doubtful"] {
+        if let Some((path, _)) = in_room(directory).first() {
             return Err(format!("{} is left", path.display()));
         }
     }

@@ -44,13 +44,16 @@ const ROOMS: [&str; 9] = [
 /// Every file of every room, with the ids of those that hold records.
 fn listing(spool: &Path) -> Vec<String> {
     let mut lines = Vec::new();
-    for room in ROOMS {
-        for name in names_in(spool, room) {
-            let mut line = format!("{room}/{name}");
+    for directory in ROOMS {
+        for name in names_in(spool, directory) {
+            let mut line = format!("{directory}/{name}");
             let is_rows = name.ends_with(".parquet") && !name.starts_with("und-");
-            if is_rows && Name::parse(&name).is_some() && room != "doubtful" {
+            if is_rows && Name::parse(&name).is_some() && directory != "doubtful" {
                 let mut ids = Default::default();
-                count_ids(&fs::read(spool.join(room).join(&name)).unwrap(), &mut ids);
+                count_ids(
+                    &fs::read(spool.join(directory).join(&name)).unwrap(),
+                    &mut ids,
+                );
                 let (first, last) = (ids.keys().next().unwrap(), ids.keys().last().unwrap());
                 assert_eq!(ids.len() as u64, last + 1 - first, "{line}");
                 line += &format!(" ids {first} to {last}");
@@ -134,9 +137,9 @@ fn the_format_that_is_written_has_a_golden_spool() {
 fn every_golden_file_still_holds_its_digest() {
     for golden in golden::all() {
         for file in golden.files() {
-            let (room, name) = file.split_once('/').unwrap_or(("", &file));
+            let (directory, name) = file.split_once('/').unwrap_or(("", &file));
             let is_damaged = golden.list.verified.faults.contains_key(&file);
-            if is_damaged || room == "open" {
+            if is_damaged || directory == "open" {
                 continue;
             }
             let bytes = fs::read(golden.dir.join(&file)).unwrap();
@@ -169,7 +172,7 @@ fn the_writer_of_golden_spools_writes_one_of_everything() {
     write(dir.path());
     // A batch's name holds the digest of what the encoder of its day made.
     let number_alone = |file: String| match file.split_once("/batch-") {
-        Some((room, name)) => format!("{room}/batch-{}{}", &name[..10], &name[75..]),
+        Some((directory, name)) => format!("{directory}/batch-{}{}", &name[..10], &name[75..]),
         None => file,
     };
     let written = files_below(dir.path()).into_iter().map(number_alone);

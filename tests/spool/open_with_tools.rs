@@ -88,8 +88,8 @@ fn opened(files: &[PathBuf]) -> Vec<Value> {
 /// The Parquet files of a spool, by room.
 fn parquet_files(spool: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for room in ROOMS {
-        let Ok(entries) = fs::read_dir(spool.join(room)) else {
+    for directory in ROOMS {
+        let Ok(entries) = fs::read_dir(spool.join(directory)) else {
             continue; // git keeps no empty directory
         };
         let paths = entries.map(|entry| entry.unwrap().path());
@@ -124,11 +124,11 @@ fn every_file_of_a_spool_with_odd_content_opens_in_every_tool() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path());
     let files = parquet_files(dir.path());
-    for room in ROOMS {
-        let here = dir.path().join(room);
+    for directory in ROOMS {
+        let here = dir.path().join(directory);
         assert!(
-            room == "doubtful" || files.iter().any(|file| file.starts_with(&here)),
-            "no file in {room}"
+            directory == "doubtful" || files.iter().any(|file| file.starts_with(&here)),
+            "no file in {directory}"
         );
     }
     let read = opened(&files);

@@ -50,7 +50,7 @@ fn drain(golden: &Golden) {
     }
     let mut files = files_below(&house.spool());
     let kept_in = ["doubtful/", "rejected/", "undecodable/"];
-    files.retain(|file| kept_in.iter().any(|room| file.starts_with(room)));
+    files.retain(|file| kept_in.iter().any(|directory| file.starts_with(directory)));
     let files: Vec<String> = files.into_iter().collect();
     assert_eq!(files, list.files, "{:?}", golden.dir);
     assert_goes_on(golden, &house);
@@ -64,7 +64,7 @@ fn drain(golden: &Golden) {
 fn waiting_rows(golden: &Golden) -> Vec<Row> {
     let torn = &golden.list.verified.faults;
     let rooms = ["sealed", "ready", "batches", "sending"];
-    let of_room = |file: &&String| rooms.iter().any(|room| file.starts_with(room));
+    let of_room = |file: &&String| rooms.iter().any(|directory| file.starts_with(directory));
     let files = golden.list.files.keys().filter(of_room);
     let whole = files.filter(|file| file.ends_with(".parquet") && !torn.contains_key(*file));
     let mut rows: Vec<Row> = whole

@@ -180,8 +180,8 @@ fn a_commit_names_the_spool_and_the_segment_that_reaches_it() {
     let spool = house.state_file().unwrap()["spool"].clone();
     let topic_id = house.state_file().unwrap()["sources"][0]["source"]["topic_id"].clone();
     let mut reached: BTreeMap<(i32, i64), u64> = BTreeMap::new();
-    for room in ["sealed", "ready"] {
-        for file in files_in(&house.spool(), room) {
+    for directory in ["sealed", "ready"] {
+        for file in files_in(&house.spool(), directory) {
             let segment = document(&file)["segment"].clone();
             assert_eq!(segment["spool"], spool);
             for (partition, range) in segment["offsets"].as_object().unwrap() {

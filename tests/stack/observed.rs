@@ -22,7 +22,7 @@ fn waiting(status: &Value) -> u64 {
     let rooms = ["sealed", "ready", "batches", "sending"];
     let rows = rooms
         .iter()
-        .map(|room| status["rooms"][room]["rows"].as_u64());
+        .map(|directory| status["rooms"][directory]["rows"].as_u64());
     rows.map(Option::unwrap_or_default).sum()
 }
 

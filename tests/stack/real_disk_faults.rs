@@ -302,8 +302,8 @@ fn a_file_whose_sync_failed_is_written_anew() {
     });
     // What is believed to be on the disk is there, past all caches.
     let mut compared = 0;
-    for room in ["sealed", "ready", "batches", "sending"] {
-        let dir = spool.join(room);
+    for directory in ["sealed", "ready", "batches", "sending"] {
+        let dir = spool.join(directory);
         let same = format!(
             "cd {} && for f in *.parquet; do [ -e $f ] || continue; \
              dd if=$f iflag=direct bs=64k status=none | cmp - $f || exit 1; echo; done",

@@ -22,7 +22,7 @@ fn wait_for_alarm(house: &House, says: &str) {
         house.metric("spoolhouse_operator_needed") == 1.0
     });
     house.wait_until(says, || house.log().contains(says));
-    let kept = |room| files_in(&house.spool(), room).len();
+    let kept = |directory| files_in(&house.spool(), directory).len();
     assert_eq!(kept("rejected") + kept("doubtful"), 0, "nothing moves");
 }
 
@@ -57,7 +57,7 @@ fn a_setting_that_the_server_does_not_know_is_named_with_its_way_out() {
     let places = send(&house, &rows);
     wait_for_alarm(&house, "no_such_setting = \"\" in [upload.settings]");
     house.wait_until("the batch in batches/ again, and nowhere else", || {
-        let count = |room| files_in(&house.spool(), room).len();
+        let count = |directory| files_in(&house.spool(), directory).len();
         (count("batches"), count("sending")) == (1, 0)
     });
     house.kill();
@@ -218,8 +218,8 @@ fn unreadable() -> Value {
 }
 
 /// The encodings of the batches in a room, as their footers name them.
-fn encodings(house: &House, room: &str) -> Vec<String> {
-    let files = files_in(&house.spool(), room);
+fn encodings(house: &House, directory: &str) -> Vec<String> {
+    let files = files_in(&house.spool(), directory);
     let of = |file: &PathBuf| document(file)["batch"]["encoding"].clone();
     let named = |encoding: Value| encoding.as_str().unwrap_or("compact").to_owned();
     files.iter().map(of).map(named).collect()

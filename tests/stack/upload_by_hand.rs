@@ -156,8 +156,8 @@ fn a_refused_batch_goes_by_hand_without_a_process_and_now_means_now() {
     let words: Vec<&str> = names.iter().map(String::as_str).collect();
     let done = upload(&house, &words);
     assert_exit(&done, 0, &["stored"]);
-    for room in ["rejected", "sending", "inbox"] {
-        assert!(is_empty(&house, room), "{room}/ is not empty");
+    for directory in ["rejected", "sending", "inbox"] {
+        assert!(is_empty(&house, directory), "{directory}/ is not empty");
     }
     assert_same(&house.stored_rows(), &stored(&all));
     assert_eq!(admitted(&proxy).len(), 1 + files.len());
@@ -407,17 +407,17 @@ fn the_status_tells_what_waits_beside_a_process_that_runs_and_without_one() {
     let alone = status(&house);
     assert!(picture(&house) == before, "it changed something");
     assert_eq!(alone["owner"], Value::Null);
-    for room in ["ready", "sending"] {
-        let files = files_in(&house.spool(), room);
+    for directory in ["ready", "sending"] {
+        let files = files_in(&house.spool(), directory);
         let rows: usize = files.iter().map(|file| rows_in(file)).sum();
         let bytes: u64 = files
             .iter()
             .map(|file| file.metadata().unwrap().len())
             .sum();
-        let seen = &alone["rooms"][room];
-        assert_eq!(seen["files"], files.len(), "{room}");
-        assert_eq!(seen["rows"], rows, "{room}");
-        assert_eq!(seen["bytes"], bytes, "{room}");
+        let seen = &alone["rooms"][directory];
+        assert_eq!(seen["files"], files.len(), "{directory}");
+        assert_eq!(seen["rows"], rows, "{directory}");
+        assert_eq!(seen["bytes"], bytes, "{directory}");
     }
     assert_eq!(
         alone["drain"]["batches"], 2,

@@ -13,7 +13,7 @@ use spoolhouse::spool::format::encoding::Encoding;
 use spoolhouse::spool::format::footer::{BatchFooter, Cover, OffsetRange, Source};
 use spoolhouse::spool::format::segment::OpenSegment;
 use spoolhouse::spool::format::{batch, digest};
-use spoolhouse::spool::layout::{Layout, Name, Room};
+use spoolhouse::spool::layout::{Directory, Layout, Name};
 use spoolhouse::spool::state::State;
 use spoolhouse::traffic::{Profile, Traffic};
 use uuid::Uuid;
@@ -52,8 +52,8 @@ fn offsets(number: u64, rows: u64) -> (i64, i64) {
 /// Whatever goes wrong.
 pub fn fill(dir: &Path, segments: u64, batches: u64, rows: u64) -> Done<()> {
     let layout = Layout::new(dir);
-    for room in Room::ALL {
-        fs::create_dir_all(layout.room(room))?;
+    for directory in Directory::ALL {
+        fs::create_dir_all(layout.directory(directory))?;
     }
     let spool = Uuid::from_u128(7);
     let traffic = Traffic {
@@ -89,7 +89,7 @@ pub fn fill(dir: &Path, segments: u64, batches: u64, rows: u64) -> Done<()> {
         )?;
         let digest = digest::of(&bytes);
         let name = Name::Batch { number, digest };
-        fs::write(layout.file(Room::Batches, &name.to_string()), bytes)?;
+        fs::write(layout.file(Directory::Batches, &name.to_string()), bytes)?;
     }
     for number in batches + 1..=batches + segments {
         let mut segment = OpenSegment::new()?;
@@ -98,7 +98,7 @@ pub fn fill(dir: &Path, segments: u64, batches: u64, rows: u64) -> Done<()> {
         segment.cover(0, start, end);
         let finished = segment.finish(number, spool, &source(), 0)?;
         let name = Name::segment(number).to_string();
-        fs::write(layout.file(Room::Ready, &name), finished.bytes)?;
+        fs::write(layout.file(Directory::Ready, &name), finished.bytes)?;
     }
     let mut state = State::new(spool);
     state.next_segment = batches + segments + 1;

@@ -80,8 +80,8 @@ pub fn open_segment(offsets: std::ops::Range<i64>) -> OpenSegment {
 /// How often each resource id occurs in the Parquet files of these rooms.
 pub fn ids_in(spool: &Path, rooms: &[&str]) -> BTreeMap<u64, usize> {
     let mut ids = BTreeMap::new();
-    for room in rooms {
-        for entry in std::fs::read_dir(spool.join(room)).unwrap() {
+    for directory in rooms {
+        for entry in std::fs::read_dir(spool.join(directory)).unwrap() {
             let path = entry.unwrap().path();
             if path
                 .extension()
@@ -108,8 +108,8 @@ pub fn count_ids(file: &[u8], ids: &mut BTreeMap<u64, usize>) {
 }
 
 /// Names of the files in a room, sorted.
-pub fn names_in(spool: &Path, room: &str) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(spool.join(room))
+pub fn names_in(spool: &Path, directory: &str) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(spool.join(directory))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();

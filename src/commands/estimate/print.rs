@@ -97,13 +97,13 @@ fn table(out: &mut impl Write, report: &Report) -> io::Result<()> {
         ("http_log_totals", &disk.totals, day.totals_bytes),
         ("together", &disk.all, day.log_bytes + day.totals_bytes),
     ];
-    for (name, room, a_day) in each {
+    for (name, space, a_day) in each {
         writeln!(
             out,
             "{name:<18}{:>11}{:>11}{:>11}{:>12}",
-            size(room.low),
-            size(room.expected),
-            size(room.high),
+            size(space.low),
+            size(space.expected),
+            size(space.high),
             size(a_day),
         )?;
     }

@@ -16,7 +16,7 @@ use crate::ingest::telemetry::{self, Progress};
 use crate::observe::board::Board;
 use crate::observe::history::Sample;
 use crate::observe::status::{Attempt, Document, Latency, Live, Spool};
-use crate::spool::layout::{Layout, Room};
+use crate::spool::layout::{Directory, Layout};
 use crate::spool::read_only::directory_stats::{self, DirectoryStats};
 use crate::spool::read_only::snapshot::Contents;
 use crate::time::epoch_ms;
@@ -229,10 +229,10 @@ impl Files {
     }
 }
 
-fn waiting_rows(contents: &BTreeMap<Room, Contents>) -> u64 {
+fn waiting_rows(contents: &BTreeMap<Directory, Contents>) -> u64 {
     let rooms = directory_stats::UNSENT.iter();
     rooms
-        .filter_map(|room| contents.get(room))
+        .filter_map(|directory| contents.get(directory))
         .map(|held| held.rows)
         .sum()
 }

@@ -9,15 +9,20 @@ use humantime::{format_duration, format_rfc3339_seconds};
 
 use super::Report;
 use crate::observe::running::{Error, Running, Said};
-use crate::observe::status::{Basis, Directory, Spool};
-use crate::spool::layout::Room;
+use crate::observe::status::{Basis, DirectoryStatus, Spool};
+use crate::spool::layout::Directory;
 use crate::text::{plural, printable};
 
 /// Files that need a person are named up to so many.
 const NAMED_MAX: usize = 10;
 
 /// Rooms that are shown even when they are empty.
-const ALWAYS: [Room; 4] = [Room::Sealed, Room::Ready, Room::Batches, Room::Sending];
+const ALWAYS: [Directory; 4] = [
+    Directory::Sealed,
+    Directory::Ready,
+    Directory::Batches,
+    Directory::Sending,
+];
 
 /// A spool that is full later than this is not worth a word: thirty days.
 const FAR_S: f64 = 30.0 * 86_400.0;
@@ -112,14 +117,14 @@ fn rooms(out: &mut impl Write, status: &Spool) -> io::Result<()> {
         "{HEADING}{:<12} {:>8} {:>12} {:>12}  oldest{HEADING:#}",
         "", "files", "bytes", "rows"
     )?;
-    for room in Room::ALL {
-        let Some(shown) = status.rooms.get(room.name()) else {
+    for directory in Directory::ALL {
+        let Some(shown) = status.rooms.get(directory.name()) else {
             continue;
         };
-        if shown.files == 0 && !ALWAYS.contains(&room) {
+        if shown.files == 0 && !ALWAYS.contains(&directory) {
             continue;
         }
-        let Directory {
+        let DirectoryStatus {
             files,
             bytes,
             rows,
@@ -131,7 +136,7 @@ fn rooms(out: &mut impl Write, status: &Spool) -> io::Result<()> {
         write!(
             out,
             "{:<12} {files:>8} {size:>12} {rows:>12}  {age}",
-            room.name()
+            directory.name()
         )?;
         if *unreadable > 0 {
             write!(
@@ -227,9 +232,9 @@ fn errors(out: &mut impl Write, errors: &[Error]) -> io::Result<()> {
 
 /// Files that wait for a person.
 fn concerns(out: &mut impl Write, status: &Spool) -> io::Result<()> {
-    let concerns: u64 = [Room::Rejected, Room::Doubtful]
+    let concerns: u64 = [Directory::Rejected, Directory::Doubtful]
         .iter()
-        .filter_map(|room| status.rooms.get(room.name()))
+        .filter_map(|directory| status.rooms.get(directory.name()))
         .map(|shown| shown.files)
         .sum::<u64>()
         .max(status.concerns.len() as u64);

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::commands::wiring;
 use crate::config::Config;
-use crate::observe::status::{self, Concern, Directory, Drain, FullBatch, Spool};
+use crate::observe::status::{self, Concern, DirectoryStatus, Drain, FullBatch, Spool};
 use crate::spool::disk::{Disk, LocalDisk};
-use crate::spool::layout::{Layout, Room};
+use crate::spool::layout::{Directory, Layout};
 use crate::spool::outlet::trial_pack::{self, TrialBatch};
 use crate::spool::read_only::directory_stats;
 use crate::spool::read_only::snapshot::{self, Contents};
@@ -59,7 +59,7 @@ fn expected(config: &Config, saved: Option<Saved>) -> Slot {
 pub(in crate::commands) fn of_files(
     config: &Config,
     layout: &Layout,
-    contents: &BTreeMap<Room, Contents>,
+    contents: &BTreeMap<Directory, Contents>,
     owner: Option<u32>,
     trial: impl FnOnce(u64) -> Option<(Achieved, Basis)>,
 ) -> io::Result<Spool> {
@@ -67,10 +67,10 @@ pub(in crate::commands) fn of_files(
     let refusal = saved.as_ref().and_then(|saved| saved.pace.refusal());
     let refusal = refusal.map(str::to_owned);
     let slot = expected(config, saved);
-    let of = |room| contents.get(&room).cloned().unwrap_or_default();
+    let of = |directory| contents.get(&directory).cloned().unwrap_or_default();
     let backlog = Backlog {
-        batches: of(Room::Batches).files + of(Room::Sending).files,
-        rows: of(Room::Ready).rows + of(Room::Sealed).rows,
+        batches: of(Directory::Batches).files + of(Directory::Sending).files,
+        rows: of(Directory::Ready).rows + of(Directory::Sealed).rows,
     };
     let full_batch = match slot.full_batch {
         Some(batch) => Some((batch, Basis::Achieved)),
@@ -95,7 +95,7 @@ pub(in crate::commands) fn of_files(
         oldest_unsent_s: directory_stats::oldest_unsent(contents, now).map(|age| age.as_secs_f64()),
         rooms: contents
             .iter()
-            .map(|(room, held)| (room.name().to_owned(), directory(held, now)))
+            .map(|(directory, held)| (directory.name().to_owned(), directory_status(held, now)))
             .collect(),
         slot: shown(&slot),
         refusal,
@@ -118,9 +118,9 @@ pub(super) fn trial(config: &Config, layout: &Layout, bytes_max: u64) -> Option<
     Some((Achieved { rows, bytes }, Basis::Rehearsed))
 }
 
-fn directory(held: &Contents, now: SystemTime) -> Directory {
+fn directory_status(held: &Contents, now: SystemTime) -> DirectoryStatus {
     let age = |oldest| now.duration_since(oldest).unwrap_or_default().as_secs();
-    Directory {
+    DirectoryStatus {
         files: held.files,
         bytes: held.bytes,
         rows: held.rows,

@@ -15,14 +15,19 @@ use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::format::footer::{BatchFooter, Footer};
 use crate::spool::format::metadata;
 use crate::spool::format::{digest, read};
-use crate::spool::layout::{Layout, Name, Room};
+use crate::spool::layout::{Directory, Layout, Name};
 use crate::spool::outlet;
 use crate::spool::outlet::Wanted;
 use crate::text::plural;
 use crate::upload::request;
 
 /// Rooms in which a batch may lie.
-const OF_BATCHES: [Room; 4] = [Room::Sending, Room::Batches, Room::Rejected, Room::Doubtful];
+const OF_BATCHES: [Directory; 4] = [
+    Directory::Sending,
+    Directory::Batches,
+    Directory::Rejected,
+    Directory::Doubtful,
+];
 
 /// A file to be sent.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ pub(super) struct Subject {
 /// Where it lies.
 #[derive(Debug)]
 pub(super) enum Place {
-    /// In the spool, as `room/name`.
+    /// In the spool, as `directory/name`.
     Inside(String),
     /// Anywhere else.
     Outside {
@@ -69,9 +74,9 @@ pub(super) fn find(
         return Err(misuse(file, "it is no file"));
     }
     if root.is_some_and(|root| folder.starts_with(&root)) {
-        let room = folder.file_name().unwrap_or_default().to_string_lossy();
-        let place = format!("{room}/{name}");
-        if room == Room::Inbox.name() {
+        let directory = folder.file_name().unwrap_or_default().to_string_lossy();
+        let place = format!("{directory}/{name}");
+        if directory == Directory::Inbox.name() {
             return Err(misuse(file, "a request of the command line is there"));
         }
         Wanted::parse(&place, doubtful).map_err(|declined| Misuse(declined.to_string()))?;
@@ -114,12 +119,12 @@ fn misuse(file: &Path, problem: impl std::fmt::Display) -> anyhow::Error {
 
 /// A batch of the spool with this digest.
 fn twin(layout: &Layout, digest: &str) -> Option<String> {
-    OF_BATCHES.into_iter().find_map(|room| {
-        let files = layout.files(&LocalDisk, room).ok()?.into_iter();
+    OF_BATCHES.into_iter().find_map(|directory| {
+        let files = layout.files(&LocalDisk, directory).ok()?.into_iter();
         let mut names = files.map(|(name, _)| name);
         let twin = names
             .find(|name| matches!(name, Name::Batch { digest: ours, .. } if ours == digest))?;
-        Some(format!("{}/{twin}", room.name()))
+        Some(format!("{}/{twin}", directory.name()))
     })
 }
 

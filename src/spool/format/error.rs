@@ -5,7 +5,7 @@
 
 use parquet::errors::ParquetError;
 
-use crate::spool::layout::{Name, Room};
+use crate::spool::layout::{Directory, Name};
 
 /// Why a file is not taken for one of ours, in words for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,8 +60,8 @@ impl Fault {
     }
 
     /// Of a file that has no place where it lies.
-    pub fn misplaced(name: &Name, room: Room) -> Self {
-        Self::Name(format!("{name} has no place in {}", room.name()))
+    pub fn misplaced(name: &Name, directory: Directory) -> Self {
+        Self::Name(format!("{name} has no place in {}", directory.name()))
     }
 
     /// From an error in the footer's document.

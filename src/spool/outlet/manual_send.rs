@@ -21,7 +21,7 @@ use crate::spool::format::error::Fault;
 use crate::spool::format::footer::{BatchFooter, Footer, Source};
 use crate::spool::format::metadata;
 use crate::spool::format::{digest, read, schema};
-use crate::spool::layout::{Name, Room, reason_sidecar};
+use crate::spool::layout::{Directory, Name, reason_sidecar};
 
 /// Why a file can't be sent, in words for an operator: what it is, and what to
 /// do next. Nothing was changed.
@@ -50,13 +50,16 @@ impl Wanted {
     /// [`Declined`] for what can't be sent, with or without `doubtful`.
     pub fn parse(place: &str, doubtful: bool) -> Result<Self, Declined> {
         let declined = |why: &str| Err(Declined(format!("{place}: {why}")));
-        let Some((room, file)) = place.split_once('/') else {
+        let Some((directory, file)) = place.split_once('/') else {
             return declined("it is no file of a room of the spool");
         };
-        let Some(room) = Room::ALL.into_iter().find(|known| known.name() == room) else {
+        let Some(directory) = Directory::ALL
+            .into_iter()
+            .find(|known| known.name() == directory)
+        else {
             return declined("the spool has no such room");
         };
-        if room == Room::Inbox {
+        if directory == Directory::Inbox {
             let is_plain = file.ends_with(".parquet") && !file.contains('/');
             return match is_plain {
                 true => Ok(Self::Copy(file.to_owned())),
@@ -65,7 +68,9 @@ impl Wanted {
         }
         // A second file of one name is `NAME.1` in doubtful/.
         let (stem, copy) = match file.rsplit_once(".parquet.") {
-            Some((stem, copy)) if room == Room::Doubtful => (format!("{stem}.parquet"), Some(copy)),
+            Some((stem, copy)) if directory == Directory::Doubtful => {
+                (format!("{stem}.parquet"), Some(copy))
+            }
             _ => (file.to_owned(), None),
         };
         if copy.is_some_and(|copy| copy.parse::<u32>().is_err()) {
@@ -74,22 +79,22 @@ impl Wanted {
         let Some(name) = Name::parse(&stem) else {
             return declined("it is no segment and no batch");
         };
-        match (room, &name) {
-            (_, Name::Undecodable { .. }) | (Room::Undecodable, _) => declined(
+        match (directory, &name) {
+            (_, Name::Undecodable { .. }) | (Directory::Undecodable, _) => declined(
                 "its messages are no records; after a fix, `spoolhouse replay-undecodable` decodes \
                  them anew",
             ),
-            (Room::Sealed, _) => declined(
+            (Directory::Sealed, _) => declined(
                 "its Kafka commit is not acknowledged yet, so another consumer may still get the \
                  same messages; it goes to ready/ by itself, or to doubtful/ with the reason",
             ),
-            (Room::Open, _) => declined("it is a draft that was not published yet"),
-            (Room::Doubtful, _) if !doubtful => declined(
+            (Directory::Open, _) => declined("it is a draft that was not published yet"),
+            (Directory::Doubtful, _) if !doubtful => declined(
                 "nobody knows whether its rows are stored: read the .reason.json beside it, look \
                  in ClickHouse, and if they are to be stored ask again with --doubtful",
             ),
             _ => Ok(Self::Ours {
-                aside: (room == Room::Doubtful).then(|| file.to_owned()),
+                aside: (directory == Directory::Doubtful).then(|| file.to_owned()),
                 name,
             }),
         }
@@ -98,9 +103,9 @@ impl Wanted {
     /// Whether this batch holds what is wanted, or a part of it.
     pub fn is_in(&self, batch: &Batch) -> bool {
         match self {
-            Self::Copy(file) => batch.room == Room::Inbox && batch.file == *file,
+            Self::Copy(file) => batch.directory == Directory::Inbox && batch.file == *file,
             Self::Ours { name, .. } => match name {
-                _ if batch.room == Room::Inbox => false,
+                _ if batch.directory == Directory::Inbox => false,
                 Name::Batch { digest, .. } => {
                     batch.digest == *digest || batch.footer.split_from.as_ref() == Some(digest)
                 }
@@ -147,8 +152,8 @@ pub(super) fn bring(
     leave: Leave,
     options: &PackOptions,
 ) -> io::Result<Brought> {
-    for name in outlet.names(Room::Sending)? {
-        if let Some(batch) = outlet.read(Room::Sending, &name)?
+    for name in outlet.names(Directory::Sending)? {
+        if let Some(batch) = outlet.read(Directory::Sending, &name)?
             && (!leave.pass || wanted.is_in(&batch))
         {
             return Ok(Brought::Batch(Box::new(batch)));
@@ -158,7 +163,7 @@ pub(super) fn bring(
         Wanted::Copy(file) => return read_copy(outlet, file, options),
         Wanted::Ours { name, aside } => (name, aside),
     };
-    if let Some(batch) = batch_in(outlet, Room::Batches, wanted)? {
+    if let Some(batch) = batch_in(outlet, Directory::Batches, wanted)? {
         return Ok(Brought::Batch(Box::new(batch)));
     }
     if let Name::Segment { number, .. } = name
@@ -166,19 +171,23 @@ pub(super) fn bring(
     {
         return Ok(Brought::Batch(Box::new(batch)));
     }
-    if let Some(mut batch) = batch_in(outlet, Room::Rejected, wanted)? {
+    if let Some(mut batch) = batch_in(outlet, Directory::Rejected, wanted)? {
         if !leave.take_back {
             return Ok(Brought::Rejected(batch.name()));
         }
         // Never posted: it may still be split.
         let to = match rejection::was_posted(&outlet.spool, &batch.name()) {
-            true => Room::Sending,
-            false => Room::Batches,
+            true => Directory::Sending,
+            false => Directory::Batches,
         };
         let name = batch.name();
-        outlet.move_back((Room::Rejected, &name), (to, &batch.name), &batch.bytes)?;
-        batch.room = to;
-        batch.fate_unknown = to == Room::Sending;
+        outlet.move_back(
+            (Directory::Rejected, &name),
+            (to, &batch.name),
+            &batch.bytes,
+        )?;
+        batch.directory = to;
+        batch.fate_unknown = to == Directory::Sending;
         return Ok(Brought::Batch(Box::new(batch)));
     }
     match aside {
@@ -187,9 +196,9 @@ pub(super) fn bring(
     }
 }
 
-fn batch_in(outlet: &Outlet, room: Room, wanted: &Wanted) -> io::Result<Option<Batch>> {
-    for name in outlet.names(room)? {
-        if let Some(batch) = outlet.read(room, &name)?
+fn batch_in(outlet: &Outlet, directory: Directory, wanted: &Wanted) -> io::Result<Option<Batch>> {
+    for name in outlet.names(directory)? {
+        if let Some(batch) = outlet.read(directory, &name)?
             && wanted.is_in(&batch)
         {
             return Ok(Some(batch));
@@ -211,7 +220,7 @@ fn freeze_segment(
             return Ok(None);
         }
         match outlet.pack(names, options)? {
-            Packed::Batch(name) => return outlet.read(Room::Batches, &name),
+            Packed::Batch(name) => return outlet.read(Directory::Batches, &name),
             Packed::Nothing => return Ok(None),
             Packed::OneRowTooLarge => {}
         }
@@ -225,16 +234,19 @@ fn take_from_doubtful(
     options: &PackOptions,
 ) -> io::Result<Brought> {
     let spool = &outlet.spool;
-    let from = spool.layout().file(Room::Doubtful, aside);
+    let from = spool.layout().file(Directory::Doubtful, aside);
     let bytes = match spool.disk().read(&from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return where_else(outlet, name),
         bytes => bytes?,
     };
     let size = bytes.len() as i64;
     let (to, checked) = match name {
-        Name::Batch { .. } => (Room::Sending, read::batch(name, &bytes, spool.id()).err()),
+        Name::Batch { .. } => (
+            Directory::Sending,
+            read::batch(name, &bytes, spool.id()).err(),
+        ),
         _ => (
-            Room::Ready,
+            Directory::Ready,
             read::segment(name, bytes.clone(), spool.id()).err(),
         ),
     };
@@ -243,12 +255,12 @@ fn take_from_doubtful(
             "doubtful/{aside} can't be sent: {fault}"
         ))));
     }
-    outlet.move_back((Room::Doubtful, aside), (to, name), &bytes)?;
+    outlet.move_back((Directory::Doubtful, aside), (to, name), &bytes)?;
     if Name::parse(aside).is_none() {
         // `NAME.1` did not count as one of ours.
         spool.count_bytes(size);
     }
-    rejection::remove_sidecar(spool, Room::Doubtful, &reason_sidecar(aside))?;
+    rejection::remove_sidecar(spool, Directory::Doubtful, &reason_sidecar(aside))?;
     let batch = match name {
         Name::Segment { number, .. } => freeze_segment(outlet, *number, options)?,
         _ => outlet.read(to, name)?,
@@ -259,21 +271,21 @@ fn take_from_doubtful(
 /// Says why something is not found where it can be sent from.
 fn where_else(outlet: &Outlet, name: &Name) -> io::Result<Brought> {
     let text = name.to_string();
-    for (room, why) in [
+    for (directory, why) in [
         (
-            Room::Sealed,
+            Directory::Sealed,
             "its Kafka commit is not acknowledged yet; it goes to ready/ by itself",
         ),
         (
-            Room::Doubtful,
+            Directory::Doubtful,
             "it was set aside; the .reason.json beside it says why",
         ),
     ] {
-        let path = outlet.spool.layout().file(room, &text);
+        let path = outlet.spool.layout().file(directory, &text);
         if disk::size(outlet.spool.disk(), &path).is_some() {
             return Ok(Brought::Declined(Declined(format!(
                 "{}/{text}: {why}",
-                room.name()
+                directory.name()
             ))));
         }
     }
@@ -281,7 +293,7 @@ fn where_else(outlet: &Outlet, name: &Name) -> io::Result<Brought> {
 }
 
 fn read_copy(outlet: &Outlet, file: &str, options: &PackOptions) -> io::Result<Brought> {
-    let path = outlet.spool.layout().file(Room::Inbox, file);
+    let path = outlet.spool.layout().file(Directory::Inbox, file);
     let bytes = match outlet.spool.disk().read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Brought::Gone),
         bytes => bytes?,
@@ -302,7 +314,7 @@ fn read_copy(outlet: &Outlet, file: &str, options: &PackOptions) -> io::Result<B
         footer,
         // Nobody knows who posted it before: never split.
         fate_unknown: true,
-        room: Room::Inbox,
+        directory: Directory::Inbox,
     })))
 }
 

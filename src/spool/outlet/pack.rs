@@ -22,7 +22,7 @@ use crate::spool::format::batch::recipe_search;
 use crate::spool::format::encoding::Encoding;
 use crate::spool::format::read::{self, Segment};
 use crate::spool::format::{batch, digest, segment};
-use crate::spool::layout::{Name, Room};
+use crate::spool::layout::{Directory, Name};
 use crate::spool::{Spool, quarantine};
 
 /// How full of its limit a batch is to be, in percent: as much as its size can
@@ -171,7 +171,7 @@ impl Packer {
                         continue;
                     }
                     self.learn(bytes_per_row, quick_bytes_per_row, strength);
-                    let name = self.freeze(Room::Batches, segments, taken, &bytes)?;
+                    let name = self.freeze(Directory::Batches, segments, taken, &bytes)?;
                     return Ok(Packed::Batch(name));
                 }
                 Fit::Nothing(_) if bytes_max < options.bytes_max => {
@@ -181,7 +181,7 @@ impl Packer {
                     let name = name_of(segments[0].footer.segment, &bytes);
                     let (size, max) = (bytes.len(), options.bytes_max);
                     rejection::write_too_large(&self.spool, &name, size, max, advice)?;
-                    self.freeze(Room::Rejected, segments, 1, &bytes)?;
+                    self.freeze(Directory::Rejected, segments, 1, &bytes)?;
                     return Ok(Packed::OneRowTooLarge);
                 }
             }
@@ -255,9 +255,9 @@ impl Packer {
                 return Ok(true);
             };
             let text = name.to_string();
-            let path = self.spool.layout().file(Room::Ready, &text);
+            let path = self.spool.layout().file(Directory::Ready, &text);
             match read::segment(&name, self.spool.disk().read(&path)?, self.spool.id()) {
-                Err(fault) => quarantine::set_aside(&self.spool, Room::Ready, &text, fault)?,
+                Err(fault) => quarantine::set_aside(&self.spool, Directory::Ready, &text, fault)?,
                 Ok(next) => {
                     let other_topic = sources
                         .segments
@@ -280,13 +280,14 @@ impl Packer {
     /// segment, then unlinks the sources, then syncs.
     fn freeze(
         &self,
-        room: Room,
+        directory: Directory,
         sources: &[Segment],
         rows: u64,
         bytes: &Bytes,
     ) -> io::Result<Name> {
         let name = name_of(sources[0].footer.segment, bytes);
-        self.spool.publish(room, &name, bytes, Access::Shared)?;
+        self.spool
+            .publish(directory, &name, bytes, Access::Shared)?;
         let taken = fit::take(sources, rows);
         if let Some((last, part)) = taken.last()
             && part.end < sources[*last].footer.rows
@@ -300,7 +301,7 @@ impl Packer {
                 first_row: rest.first_row,
             };
             self.spool
-                .publish(Room::Ready, &rest_name, &file, Access::Shared)?;
+                .publish(Directory::Ready, &rest_name, &file, Access::Shared)?;
         }
         self.remove_sources(&sources[..taken.len()])?;
         Ok(name)
@@ -310,7 +311,7 @@ impl Packer {
         if sources.is_empty() {
             return Ok(());
         }
-        let dir = self.spool.layout().room(Room::Ready);
+        let dir = self.spool.layout().directory(Directory::Ready);
         for source in sources {
             let name = Name::Segment {
                 number: source.footer.segment,

@@ -5,7 +5,7 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::spool::layout::{Name, Room, error_sidecar};
+use crate::spool::layout::{Directory, Name, error_sidecar};
 use crate::spool::{Spool, disk};
 
 /// Why a batch was rejected: the content of the file beside it.
@@ -29,7 +29,7 @@ pub struct Rejection {
 /// An I/O error from the spool's disk.
 pub(super) fn write(spool: &Spool, batch: &str, why: &Rejection) -> io::Result<()> {
     let why = serde_json::to_value(why)?;
-    spool.write_sidecar(Room::Rejected, &error_sidecar(batch), &why)
+    spool.write_sidecar(Directory::Rejected, &error_sidecar(batch), &why)
 }
 
 /// Writes, and says, that one row alone takes more than a request holds. `advice` is
@@ -60,7 +60,9 @@ pub(super) fn write_too_large(
 /// Whether what lies beside a rejected batch says that the batch was posted; yes,
 /// unless it plainly says no.
 pub(super) fn was_posted(spool: &Spool, batch: &str) -> bool {
-    let path = spool.layout().file(Room::Rejected, &error_sidecar(batch));
+    let path = spool
+        .layout()
+        .file(Directory::Rejected, &error_sidecar(batch));
     let why = spool.disk().read(&path).ok();
     let why = why.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     why.and_then(|why| why["attempts"].as_u64()) != Some(0)
@@ -71,7 +73,7 @@ pub(super) fn was_posted(spool: &Spool, batch: &str) -> bool {
 /// # Errors
 /// An I/O error from the spool's disk.
 pub(super) fn remove(spool: &Spool, batch: &str) -> io::Result<()> {
-    remove_sidecar(spool, Room::Rejected, &error_sidecar(batch))
+    remove_sidecar(spool, Directory::Rejected, &error_sidecar(batch))
 }
 
 /// Removes a file that explains another one, if it is there. Such files don't count
@@ -79,11 +81,11 @@ pub(super) fn remove(spool: &Spool, batch: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// An I/O error from the spool's disk.
-pub(super) fn remove_sidecar(spool: &Spool, room: Room, sidecar: &str) -> io::Result<()> {
-    let path = spool.layout().file(room, sidecar);
+pub(super) fn remove_sidecar(spool: &Spool, directory: Directory, sidecar: &str) -> io::Result<()> {
+    let path = spool.layout().file(directory, sidecar);
     if disk::size(spool.disk(), &path).is_none() {
         return Ok(());
     }
     spool.disk().remove(&path)?;
-    spool.disk().sync_dir(&spool.layout().room(room))
+    spool.disk().sync_dir(&spool.layout().directory(directory))
 }

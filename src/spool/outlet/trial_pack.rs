@@ -8,7 +8,7 @@ use super::fit;
 use crate::spool::disk::Disk;
 use crate::spool::format::batch::{self, recipe_search};
 use crate::spool::format::read;
-use crate::spool::layout::{Layout, Name, Room};
+use crate::spool::layout::{Directory, Layout, Name};
 use crate::spool::read_only::snapshot;
 
 /// Rows are taken until they would fill a batch at so many bytes each; logs
@@ -39,12 +39,12 @@ pub fn full_batch(
     let memory_max = options.bytes_max.saturating_mul(fit::MEMORY_PER_BODY_BYTE);
     let mut segments = Vec::new();
     let (mut rows, mut memory) = (0, 0);
-    for (room, name) in oldest(disk, layout)? {
+    for (directory, name) in oldest(disk, layout)? {
         if rows >= enough || memory >= memory_max {
             break;
         }
         // The owner may have moved it on, or is about to set it aside.
-        let file = disk.read(&layout.file(room, &name.to_string()));
+        let file = disk.read(&layout.file(directory, &name.to_string()));
         let Some(segment) = file
             .ok()
             .and_then(|file| read::segment(&name, file, spool).ok())
@@ -76,11 +76,11 @@ pub fn full_batch(
 }
 
 /// The segments that wait, oldest first.
-fn oldest(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<(Room, Name)>> {
+fn oldest(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<(Directory, Name)>> {
     let mut found = Vec::new();
-    for room in [Room::Ready, Room::Sealed] {
-        let files = layout.files(disk, room)?;
-        found.extend(files.into_iter().map(|(name, _)| (room, name)));
+    for directory in [Directory::Ready, Directory::Sealed] {
+        let files = layout.files(disk, directory)?;
+        found.extend(files.into_iter().map(|(name, _)| (directory, name)));
     }
     Ok(found)
 }

@@ -1,4 +1,4 @@
-//! What the rooms hold, looked at again and again by the process that owns them,
+//! What the directories hold, looked at again and again by the process that owns them,
 //! as figures and as metrics. Changes nothing.
 //!
 //! Sealed files never change and a move keeps the name, so a file's footer is
@@ -10,10 +10,15 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::snapshot::{self, Contents, SeenFile};
-use crate::spool::layout::{Layout, Name, Room};
+use crate::spool::layout::{Directory, Layout, Name};
 
 /// Where rows wait for ClickHouse.
-pub const UNSENT: [Room; 4] = [Room::Sealed, Room::Ready, Room::Batches, Room::Sending];
+pub const UNSENT: [Directory; 4] = [
+    Directory::Sealed,
+    Directory::Ready,
+    Directory::Batches,
+    Directory::Sending,
+];
 
 /// Remembers the files of earlier looks.
 #[derive(Debug)]
@@ -31,23 +36,24 @@ impl DirectoryStats {
         }
     }
 
-    /// Looks at every room.
+    /// Looks at every directory.
     ///
     /// # Errors
-    /// An I/O error from the spool's disk, for a room as a whole; a file that has moved on is passed over.
-    pub fn look(&mut self) -> io::Result<BTreeMap<Room, Contents>> {
+    /// An I/O error from the spool's disk, for a directory as a whole; a file that
+    /// has moved on is passed over.
+    pub fn look(&mut self) -> io::Result<BTreeMap<Directory, Contents>> {
         let mut contents = BTreeMap::new();
         let mut seen = HashMap::with_capacity(self.known.len());
-        for room in Room::ALL {
+        for directory in Directory::ALL {
             let mut held = Contents::default();
-            for entry in snapshot::entries(&self.layout, room)? {
+            for entry in snapshot::entries(&self.layout, directory)? {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
                 if Name::parse_with_suffix(&name).is_none() {
                     continue;
                 }
-                let known = match room {
-                    Room::Undecodable => None,
+                let known = match directory {
+                    Directory::Undecodable => None,
                     _ => self.known.get(&name).copied(),
                 };
                 let Some(file) = known.map_or_else(|| SeenFile::look(&entry), |f| Ok(Some(f)))?
@@ -57,7 +63,7 @@ impl DirectoryStats {
                 held.count(&file);
                 seen.insert(name, file);
             }
-            contents.insert(room, held);
+            contents.insert(directory, held);
         }
         self.known = seen;
         Ok(contents)
@@ -65,8 +71,13 @@ impl DirectoryStats {
 }
 
 /// Age of the oldest file that waits for ClickHouse.
-pub fn oldest_unsent(contents: &BTreeMap<Room, Contents>, now: SystemTime) -> Option<Duration> {
-    let oldest = UNSENT.iter().filter_map(|room| contents.get(room)?.oldest);
+pub fn oldest_unsent(
+    contents: &BTreeMap<Directory, Contents>,
+    now: SystemTime,
+) -> Option<Duration> {
+    let oldest = UNSENT
+        .iter()
+        .filter_map(|directory| contents.get(directory)?.oldest);
     Some(age(oldest.min()?, now))
 }
 
@@ -75,14 +86,14 @@ fn age(written: SystemTime, now: SystemTime) -> Duration {
 }
 
 /// Shows a look as metrics.
-pub fn publish(contents: &BTreeMap<Room, Contents>, now: SystemTime) {
-    for (room, held) in contents {
-        let room = room.name();
-        metrics::gauge!("spoolhouse_room_files", "room" => room).set(held.files as f64);
-        metrics::gauge!("spoolhouse_room_bytes", "room" => room).set(held.bytes as f64);
-        metrics::gauge!("spoolhouse_room_rows", "room" => room).set(held.rows as f64);
+pub fn publish(contents: &BTreeMap<Directory, Contents>, now: SystemTime) {
+    for (directory, held) in contents {
+        let directory = directory.name();
+        metrics::gauge!("spoolhouse_room_files", "room" => directory).set(held.files as f64);
+        metrics::gauge!("spoolhouse_room_bytes", "room" => directory).set(held.bytes as f64);
+        metrics::gauge!("spoolhouse_room_rows", "room" => directory).set(held.rows as f64);
         let oldest = held.oldest.map(|written| age(written, now));
-        metrics::gauge!("spoolhouse_room_oldest_seconds", "room" => room)
+        metrics::gauge!("spoolhouse_room_oldest_seconds", "room" => directory)
             .set(oldest.unwrap_or_default());
     }
     let oldest = oldest_unsent(contents, now).unwrap_or_default();
@@ -99,7 +110,10 @@ mod tests {
     fn a_file_is_opened_once_and_counted_where_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        let (ready, sending) = (layout.room(Room::Ready), layout.room(Room::Sending));
+        let (ready, sending) = (
+            layout.directory(Directory::Ready),
+            layout.directory(Directory::Sending),
+        );
         fs::create_dir_all(&ready).unwrap();
         fs::create_dir_all(&sending).unwrap();
         let name = "seg-0000000007.parquet";
@@ -107,7 +121,7 @@ mod tests {
         fs::write(ready.join("notes.txt"), "somebody's").unwrap();
         let mut stats = DirectoryStats::new(layout);
         let contents = stats.look().unwrap();
-        let held = &contents[&Room::Ready];
+        let held = &contents[&Directory::Ready];
         assert_eq!((held.files, held.bytes, held.unreadable), (1, 9, 1));
         assert!(oldest_unsent(&contents, SystemTime::now()).is_some());
 
@@ -115,11 +129,14 @@ mod tests {
         fs::write(ready.join(name), "still no footer").unwrap();
         fs::rename(ready.join(name), sending.join(name)).unwrap();
         let contents = stats.look().unwrap();
-        assert_eq!(contents[&Room::Ready], Contents::default());
-        assert_eq!(contents[&Room::Sending].bytes, 9);
+        assert_eq!(contents[&Directory::Ready], Contents::default());
+        assert_eq!(contents[&Directory::Sending].bytes, 9);
 
         fs::remove_file(sending.join(name)).unwrap();
-        assert_eq!(stats.look().unwrap()[&Room::Sending], Contents::default());
+        assert_eq!(
+            stats.look().unwrap()[&Directory::Sending],
+            Contents::default()
+        );
         assert!(stats.known.is_empty());
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::snapshot;
 use crate::spool::disk::{self, Access, Disk};
-use crate::spool::layout::{Layout, Room};
+use crate::spool::layout::{Directory, Layout};
 
 /// How often publishing is tried.
 const TRIES: usize = 9;
@@ -73,9 +73,9 @@ pub fn check(disk: &dyn Disk, dir: &Path) -> DiskCheck {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(Err(error.to_string())),
     };
-    let ours = Room::ALL
+    let ours = Directory::ALL
         .iter()
-        .filter_map(|room| layout.files(disk, *room).ok())
+        .filter_map(|directory| layout.files(disk, *directory).ok())
         .flatten();
     DiskCheck {
         spool,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::spool::disk::{Disk, LocalDisk};
 use crate::spool::format::footer::{Footer, SegmentFooter};
 use crate::spool::format::metadata;
-use crate::spool::layout::{Layout, Name, Room, error_sidecar, reason_sidecar};
+use crate::spool::layout::{Directory, Layout, Name, error_sidecar, reason_sidecar};
 use crate::spool::state::State;
 
 /// What `spool.json` says.
@@ -31,7 +31,7 @@ pub fn state(disk: &dyn Disk, layout: &Layout) -> io::Result<State> {
 /// # Errors
 /// An I/O error from the spool's disk.
 pub fn sealed(disk: &dyn Disk, layout: &Layout) -> io::Result<Vec<SegmentFooter>> {
-    let dir = layout.room(Room::Sealed);
+    let dir = layout.directory(Directory::Sealed);
     let footers = disk.list(&dir)?.into_iter().filter_map(|entry| {
         let metadata = metadata::read_end(disk, &dir.join(&entry.name));
         match Footer::from_metadata(&metadata.ok()?.ok()?) {
@@ -71,7 +71,7 @@ fn holder_of(inode: u64, line: &str) -> Option<u32> {
     (file == inode).then_some(pid)
 }
 
-/// What is seen of a room.
+/// What is seen of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Files that carry one of our names.
@@ -86,39 +86,40 @@ pub struct Contents {
     pub oldest: Option<SystemTime>,
 }
 
-/// Looks at every file of every room, its footer only. `progress` is called
+/// Looks at every file of every directory, its footer only. `progress` is called
 /// with the files seen so far and the number of all.
 ///
 /// # Errors
-/// An I/O error from the spool's disk, for a room as a whole; a file that has moved on is passed over.
+/// An I/O error from the spool's disk, for a directory as a whole; a file that has
+/// moved on is passed over.
 pub fn directories(
     layout: &Layout,
     progress: &mut dyn FnMut(u64, u64),
-) -> io::Result<BTreeMap<Room, Contents>> {
+) -> io::Result<BTreeMap<Directory, Contents>> {
     let mut total = 0;
-    for room in Room::ALL {
-        total += entries(layout, room)?.count() as u64;
+    for directory in Directory::ALL {
+        total += entries(layout, directory)?.count() as u64;
     }
     let mut seen = 0;
     let mut contents = BTreeMap::new();
-    for room in Room::ALL {
+    for directory in Directory::ALL {
         let mut held = Contents::default();
-        for entry in entries(layout, room)? {
+        for entry in entries(layout, directory)? {
             seen += 1;
             progress(seen, total);
             held.add(&entry?)?;
         }
-        contents.insert(room, held);
+        contents.insert(directory, held);
     }
     Ok(contents)
 }
 
-/// The entries of a room that may not be there yet.
+/// The entries of a directory that may not be there yet.
 pub(super) fn entries(
     layout: &Layout,
-    room: Room,
+    directory: Directory,
 ) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
-    match fs::read_dir(layout.room(room)) {
+    match fs::read_dir(layout.directory(directory)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
         entries => Ok(Some(entries?).into_iter().flatten()),
     }
@@ -188,24 +189,24 @@ pub struct Concern {
 /// An I/O error from the spool's disk.
 pub fn concerns(layout: &Layout, count: usize) -> io::Result<Vec<Concern>> {
     let mut concerns = Vec::new();
-    for (room, sidecar, key) in [
+    for (directory, sidecar, key) in [
         (
-            Room::Rejected,
+            Directory::Rejected,
             error_sidecar as fn(&str) -> String,
             "message",
         ),
-        (Room::Doubtful, reason_sidecar, "reason"),
+        (Directory::Doubtful, reason_sidecar, "reason"),
     ] {
-        let mut names: Vec<String> = entries(layout, room)?
+        let mut names: Vec<String> = entries(layout, directory)?
             .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
             .filter(|name| !name.ends_with(".json") && !name.starts_with('.'))
             .collect();
         names.sort();
         names.truncate(count - concerns.len());
         for name in names {
-            let why = text_in(&layout.file(room, &sidecar(&name)), key);
+            let why = text_in(&layout.file(directory, &sidecar(&name)), key);
             concerns.push(Concern {
-                file: format!("{}/{name}", room.name()),
+                file: format!("{}/{name}", directory.name()),
                 why: why.unwrap_or_else(|| "nothing beside it says why".to_owned()),
             });
         }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::spool::disk::{Disk, Entry};
 use crate::spool::format::error::Fault;
 use crate::spool::format::footer::OffsetRange;
-use crate::spool::layout::{Layout, Name, Room};
+use crate::spool::layout::{Directory, Layout, Name};
 use crate::spool::start::recovery_plan::Place;
 use crate::spool::state::State;
 use content::Content;
@@ -208,14 +208,14 @@ impl Survey<'_> {
 
     fn list(&self) -> io::Result<Vec<(Place, Entry)>> {
         let mut listed = Vec::new();
-        for room in Room::ALL {
-            let entries = match self.disk.list(&self.layout.room(room)) {
+        for directory in Directory::ALL {
+            let entries = match self.disk.list(&self.layout.directory(directory)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 entries => entries?,
             };
             for entry in entries {
-                if is_looked_at(room, &entry) {
-                    listed.push(((room, entry.name.clone()), entry));
+                if is_looked_at(directory, &entry) {
+                    listed.push(((directory, entry.name.clone()), entry));
                 }
             }
         }
@@ -285,10 +285,12 @@ impl Survey<'_> {
 }
 
 /// Sidecars, and what operators keep beside them, are theirs; so is `inbox/`.
-fn is_looked_at(room: Room, entry: &Entry) -> bool {
-    match room {
-        Room::Inbox => false,
-        Room::Rejected | Room::Undecodable | Room::Doubtful => Name::parse(&entry.name).is_some(),
+fn is_looked_at(directory: Directory, entry: &Entry) -> bool {
+    match directory {
+        Directory::Inbox => false,
+        Directory::Rejected | Directory::Undecodable | Directory::Doubtful => {
+            Name::parse(&entry.name).is_some()
+        }
         _ => true,
     }
 }

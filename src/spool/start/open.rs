@@ -16,7 +16,7 @@ use crate::spool::disk::lock::OwnerLock;
 use crate::spool::disk::sync_order::SafeMoves;
 use crate::spool::disk::{self, Disk, LocalDisk};
 use crate::spool::format::footer;
-use crate::spool::layout::{Layout, Name, Room};
+use crate::spool::layout::{Directory, Layout, Name};
 use crate::spool::state::State;
 use crate::spool::{Inner, Spool};
 use crate::time::{Clock, SystemClock};
@@ -88,15 +88,18 @@ fn create_dirs(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
         let path = path.to_owned();
         move |why| OpenError::Io { path, why }
     };
-    for room in Room::ALL {
-        let dir = layout.room(room);
+    for directory in Directory::ALL {
+        let dir = layout.directory(directory);
         disk.create_dir(&dir).map_err(at(&dir))?;
     }
     // A process that was killed may have left changes that only it saw: what is
     // acted on from here on is durable. Where files move to before where they
     // come from, or the sync itself could lose one.
-    let rooms = Room::ALL.iter().rev().map(|room| layout.room(*room));
-    for dir in rooms.chain([layout.root().to_owned()]) {
+    let directories = Directory::ALL
+        .iter()
+        .rev()
+        .map(|directory| layout.directory(*directory));
+    for dir in directories.chain([layout.root().to_owned()]) {
         disk.sync_dir(&dir).map_err(at(&dir))?;
     }
     // The spool's own entry; whoever may not read the directory above did not
@@ -116,9 +119,9 @@ fn read_state(disk: &dyn Disk, layout: &Layout) -> Result<Option<State>, OpenErr
             .map(Some)
             .map_err(|why| OpenError::State { path, why }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            for room in Room::ALL {
-                let path = layout.room(room);
-                let files = layout.files(disk, room);
+            for directory in Directory::ALL {
+                let path = layout.directory(directory);
+                let files = layout.files(disk, directory);
                 let files = files.map_err(|why| OpenError::Io { path, why })?;
                 if !files.is_empty() {
                     return Err(OpenError::NoState(layout.root().to_owned()));

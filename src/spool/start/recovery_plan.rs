@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::spool::format::error::Fault;
 use crate::spool::format::footer::{BatchFooter, Cover, SegmentFooter};
-use crate::spool::layout::{Name, Room};
+use crate::spool::layout::{Directory, Name};
 use crate::spool::quarantine::Doubt;
 use crate::spool::undecodable_replay::Origin;
 
@@ -35,11 +35,12 @@ pub enum Found {
     Faulty(Fault),
 }
 
-/// A file's place: room and name.
-pub type Place = (Room, String);
+/// A file's place: directory and name.
+pub type Place = (Directory, String);
 
 /// What the directory holds, by place: drafts in `open/` and everything that
-/// carries or should carry one of our names in the other rooms.
+/// carries or should carry one of our names in the other
+/// directories.
 pub type Listing = BTreeMap<Place, Found>;
 
 /// One step of a repair.
@@ -88,7 +89,7 @@ pub fn plan(mut listing: Listing, next_segment: u64) -> Vec<Repair> {
                 reason: fault.into(),
             }),
             Some(Found::Aside) => repairs.push(Repair::Redundant {
-                by: format!("{}/{}", Room::Doubtful.name(), place.1),
+                by: format!("{}/{}", Directory::Doubtful.name(), place.1),
                 place,
             }),
             _ => repairs.push(Repair::Discard(place)),
@@ -108,16 +109,18 @@ pub fn plan(mut listing: Listing, next_segment: u64) -> Vec<Repair> {
 /// posted, a segment in `ready/` was committed.
 fn twins(listing: &mut Listing) -> Vec<Repair> {
     let further = [
-        (Room::Sealed, Room::Ready),
-        (Room::Batches, Room::Sending),
-        (Room::Batches, Room::Rejected),
-        (Room::Sending, Room::Rejected),
+        (Directory::Sealed, Directory::Ready),
+        (Directory::Batches, Directory::Sending),
+        (Directory::Batches, Directory::Rejected),
+        (Directory::Sending, Directory::Rejected),
     ];
     let mut repairs = Vec::new();
     for (behind, ahead) in further {
         let twins: Vec<Place> = listing
             .keys()
-            .filter(|(room, name)| *room == behind && listing.contains_key(&(ahead, name.clone())))
+            .filter(|(directory, name)| {
+                *directory == behind && listing.contains_key(&(ahead, name.clone()))
+            })
             .cloned()
             .collect();
         for place in twins {
@@ -336,9 +339,9 @@ fn orphans(listing: &Listing, next_segment: u64) -> Vec<Repair> {
             let number = Name::parse(&place.1)?.number();
             let segment = Name::segment(number).to_string();
             let sealed = number < next_segment
-                || [Room::Sealed, Room::Ready]
+                || [Directory::Sealed, Directory::Ready]
                     .iter()
-                    .any(|room| listing.contains_key(&(*room, segment.clone())));
+                    .any(|directory| listing.contains_key(&(*directory, segment.clone())));
             (!sealed).then(|| Repair::Discard(place.clone()))
         })
         .collect()

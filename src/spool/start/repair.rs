@@ -16,19 +16,19 @@ use super::recovery_plan::{self, Found, Listing, Place, Repair};
 use crate::spool::disk::{self, Access, Disk, Entry};
 use crate::spool::format::error::Fault;
 use crate::spool::format::{metadata, read, segment};
-use crate::spool::layout::{ByName, Layout, Name, Room};
+use crate::spool::layout::{ByName, Directory, Layout, Name};
 use crate::spool::{Spool, quarantine, undecodable_replay};
 
 /// The directories whose content recovery judges. `doubtful/` is the operator's,
 /// `inbox/` holds no data.
-pub(super) const JUDGED: [Room; 7] = [
-    Room::Open,
-    Room::Sealed,
-    Room::Ready,
-    Room::Batches,
-    Room::Sending,
-    Room::Rejected,
-    Room::Undecodable,
+pub(super) const JUDGED: [Directory; 7] = [
+    Directory::Open,
+    Directory::Sealed,
+    Directory::Ready,
+    Directory::Batches,
+    Directory::Sending,
+    Directory::Rejected,
+    Directory::Undecodable,
 ];
 
 /// Lists these directories and looks into their files.
@@ -39,21 +39,21 @@ pub(super) fn list(
     disk: &dyn Disk,
     layout: &Layout,
     spool: Uuid,
-    rooms: &[Room],
+    directories: &[Directory],
 ) -> Result<Listing, OpenError> {
-    let entries = |room| {
-        let path = layout.room(room);
+    let entries = |directory| {
+        let path = layout.directory(directory);
         disk.list(&path).map_err(|why| OpenError::Io { path, why })
     };
-    let aside: BTreeSet<String> = entries(Room::Doubtful)?
+    let aside: BTreeSet<String> = entries(Directory::Doubtful)?
         .into_iter()
         .map(|entry| entry.name)
         .collect();
     let mut listing = BTreeMap::new();
-    for &room in rooms {
-        let dir = layout.room(room);
-        for entry in entries(room)? {
-            if matches!(room, Room::Rejected | Room::Undecodable)
+    for &directory in directories {
+        let dir = layout.directory(directory);
+        for entry in entries(directory)? {
+            if matches!(directory, Directory::Rejected | Directory::Undecodable)
                 && Name::parse(&entry.name).is_none()
             {
                 continue; // sidecars, and what operators keep beside them
@@ -61,11 +61,11 @@ pub(super) fn list(
             let path = dir.join(&entry.name);
             let found = match is_aside(disk, layout, &path, &entry, &aside) {
                 Ok(true) => Ok(Found::Aside),
-                Ok(false) => examine(disk, &path, room, &entry, spool),
+                Ok(false) => examine(disk, &path, directory, &entry, spool),
                 Err(error) => Err(error),
             };
             let found = found.map_err(|why| OpenError::Io { path, why })?;
-            listing.insert((room, entry.name), found);
+            listing.insert((directory, entry.name), found);
         }
     }
     judge_replays(disk, layout, &mut listing)?;
@@ -75,16 +75,16 @@ pub(super) fn list(
 /// Finds out of every replayed segment in `sealed/` whether its source still
 /// holds the messages.
 fn judge_replays(disk: &dyn Disk, layout: &Layout, listing: &mut Listing) -> Result<(), OpenError> {
-    for ((room, _), found) in listing.iter_mut() {
+    for ((directory, _), found) in listing.iter_mut() {
         let Found::Segment(footer) = found else {
             continue;
         };
-        let (Room::Sealed, Some(from)) = (room, &footer.replayed_from) else {
+        let (Directory::Sealed, Some(from)) = (directory, &footer.replayed_from) else {
             continue;
         };
         let origin =
             undecodable_replay::origin(disk, layout, from).map_err(|why| OpenError::Io {
-                path: layout.room(Room::Undecodable),
+                path: layout.directory(Directory::Undecodable),
                 why,
             })?;
         *found = Found::Replayed(footer.clone(), origin);
@@ -106,7 +106,7 @@ fn is_aside(
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     });
     for copy in copies.filter(|_| entry.is_file) {
-        let copy = layout.file(Room::Doubtful, copy);
+        let copy = layout.file(Directory::Doubtful, copy);
         if disk::size(disk, &copy) == Some(entry.bytes) && disk.read(&copy)? == disk.read(path)? {
             return Ok(true);
         }
@@ -117,15 +117,15 @@ fn is_aside(
 fn examine(
     disk: &dyn Disk,
     path: &Path,
-    room: Room,
+    directory: Directory,
     entry: &Entry,
     spool: Uuid,
 ) -> io::Result<Found> {
-    let name = match room.look_up(&entry.name) {
+    let name = match directory.look_up(&entry.name) {
         _ if !entry.is_file => return Ok(Found::Faulty(Fault::Foreign)),
         ByName::Draft => return Ok(Found::Draft),
         ByName::Foreign => return Ok(Found::Faulty(Fault::Foreign)),
-        ByName::Misplaced(name) => return Ok(Found::Faulty(Fault::misplaced(&name, room))),
+        ByName::Misplaced(name) => return Ok(Found::Faulty(Fault::misplaced(&name, directory))),
         ByName::Ours(name) => name,
     };
     let found = match &name {
@@ -138,19 +138,26 @@ fn examine(
     Ok(found.unwrap_or_else(Found::Faulty))
 }
 
-/// Does for the outlet's rooms what a start does for all: after an error,
+/// Does for the outlet's directories what a start does for all: after an error,
 /// only a look at the disk tells how far a hand-over came.
 ///
 /// # Errors
 /// An I/O error from the spool's disk.
 pub(in crate::spool) fn mend(spool: &Spool) -> io::Result<()> {
     let _guard = spool.handover();
-    let rooms = [Room::Rejected, Room::Sending, Room::Batches, Room::Ready];
-    for room in rooms {
-        spool.disk().sync_dir(&spool.layout().room(room))?;
+    let directories = [
+        Directory::Rejected,
+        Directory::Sending,
+        Directory::Batches,
+        Directory::Ready,
+    ];
+    for directory in directories {
+        spool
+            .disk()
+            .sync_dir(&spool.layout().directory(directory))?;
     }
     let listing =
-        list(spool.disk(), spool.layout(), spool.id(), &rooms).map_err(io::Error::other)?;
+        list(spool.disk(), spool.layout(), spool.id(), &directories).map_err(io::Error::other)?;
     // Orphans are ingest's: no undecodable messages are in this listing.
     repair(spool, listing, u64::MAX)
 }
@@ -184,7 +191,7 @@ fn carry_out(spool: &Spool, repair: &Repair) -> io::Result<()> {
         }
         Repair::Release(place) => {
             tracing::info!(file = %shown(place), "finished a replay that was cut short");
-            let ready = spool.layout().file(Room::Ready, &place.1);
+            let ready = spool.layout().file(Directory::Ready, &place.1);
             disk::relocate(
                 spool.disk(),
                 &spool.layout().file(place.0, &place.1),
@@ -218,7 +225,7 @@ fn write_rest(spool: &Spool, place: &Place, from_row: u64) -> io::Result<()> {
         number: rest.segment,
         first_row: rest.first_row,
     };
-    spool.publish(Room::Ready, &name, &file, Access::Shared)?;
+    spool.publish(Directory::Ready, &name, &file, Access::Shared)?;
     spool.remove(place.0, &place.1)
 }
 

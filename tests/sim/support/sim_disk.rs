@@ -256,8 +256,9 @@ impl SimDisk {
     }
 
     /// How many files a room of the spool holds.
-    pub fn count(&self, room: &str) -> usize {
-        self.files(&Path::new(super::world::SPOOL).join(room)).len()
+    pub fn count(&self, directory: &str) -> usize {
+        self.files(&Path::new(super::world::SPOOL).join(directory))
+            .len()
     }
 
     fn change(&self, op: Op) -> io::Result<()> {

@@ -86,8 +86,8 @@ impl World {
             return false;
         };
         let mut ids = BTreeSet::new();
-        for room in ["batches", "sending", "rejected"] {
-            for bytes in disk.files(&Path::new(SPOOL).join(room)).values() {
+        for directory in ["batches", "sending", "rejected"] {
+            for bytes in disk.files(&Path::new(SPOOL).join(directory)).values() {
                 if let Some(content) = content(bytes) {
                     ids.extend(content.ids.iter().copied());
                 }

@@ -7,7 +7,7 @@ use super::content::{Content, Says};
 use super::problem::{Problem, finding};
 use super::{Finding, Note};
 use crate::spool::format::footer::{BatchFooter, Cover, OffsetRange, Source};
-use crate::spool::layout::{Name, Room};
+use crate::spool::layout::{Directory, Name};
 use crate::spool::quarantine::Doubt;
 use crate::spool::start::recovery_plan::{self, Found, Listing, Place, Repair};
 use crate::spool::undecodable_replay::Origin;
@@ -94,7 +94,7 @@ fn repairs(
         .filter_map(|(place, says)| {
             let found = match says {
                 Says::Segment(footer) => match &footer.replayed_from {
-                    Some(from) if place.0 == Room::Sealed => {
+                    Some(from) if place.0 == Directory::Sealed => {
                         let origin = Origin::find(from, digests.get(&from.undecodable).copied());
                         Found::Replayed(footer.clone(), origin)
                     }
@@ -147,7 +147,7 @@ fn replayed_twice(sound: &BTreeMap<&Place, &Says>, crossing: &mut Crossing) -> H
     let mut replays: HashMap<(u64, &str), (&Place, u64)> = HashMap::new();
     let mut twice = HashSet::new();
     for (place, says) in sound {
-        let (Says::Segment(footer), Room::Ready) = (says, place.0) else {
+        let (Says::Segment(footer), Directory::Ready) = (says, place.0) else {
             continue;
         };
         let Some(from) = &footer.replayed_from else {
@@ -214,7 +214,7 @@ fn claims(sound: &BTreeMap<&Place, &Says>, settled: &HashSet<Place>, crossing: &
     for (place, says) in sound {
         let is_to_be_sent = matches!(
             place.0,
-            Room::Sealed | Room::Ready | Room::Batches | Room::Sending
+            Directory::Sealed | Directory::Ready | Directory::Batches | Directory::Sending
         );
         if settled.contains(*place) || !is_to_be_sent {
             continue;

@@ -17,7 +17,7 @@ use crate::spool::format::error::Fault;
 use crate::spool::format::footer::{BatchFooter, Footer, OffsetRange, SegmentFooter};
 use crate::spool::format::metadata;
 use crate::spool::format::{digest, read, schema, undecodable};
-use crate::spool::layout::{ByName, Name, Room};
+use crate::spool::layout::{ByName, Directory, Name};
 use crate::spool::start::recovery_plan::Place;
 
 /// What is known of one file.
@@ -70,17 +70,19 @@ pub(super) fn examine(
     is_masked: &dyn Fn(&str) -> bool,
     read: impl FnOnce() -> Result<Option<Bytes>, Fault>,
 ) -> Option<Content> {
-    let (room, text) = place;
-    if *room == Room::Doubtful {
+    let (directory, text) = place;
+    if *directory == Directory::Doubtful {
         return Some(Content::nothing(Kind::SetAside));
     }
     let mut content = Content::nothing(Kind::Foreign);
-    let name = match room.look_up(text) {
+    let name = match directory.look_up(text) {
         ByName::Draft if entry.is_file => return Some(Content::nothing(Kind::Draft)),
         ByName::Ours(name) if entry.is_file => name,
         ByName::Misplaced(name) if entry.is_file => {
             content.kind = kind_of(&name);
-            content.problems.push(Fault::misplaced(&name, *room).into());
+            content
+                .problems
+                .push(Fault::misplaced(&name, *directory).into());
             return Some(content);
         }
         _ => {

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::spool::format::error::Fault;
-use crate::spool::layout::Room;
+use crate::spool::layout::Directory;
 use crate::spool::quarantine::Doubt;
 
 /// What is wrong with a file.
@@ -40,14 +40,14 @@ impl From<Fault> for Problem {
 }
 
 /// A problem with what to do about it.
-pub(super) fn finding(room: Room, problem: &Problem) -> Finding {
+pub(super) fn finding(directory: Directory, problem: &Problem) -> Finding {
     Finding {
         what: problem.to_string(),
-        next: advice(room, problem).to_owned(),
+        next: advice(directory, problem).to_owned(),
     }
 }
 
-fn advice(room: Room, problem: &Problem) -> &'static str {
+fn advice(directory: Directory, problem: &Problem) -> &'static str {
     let fault = match problem {
         Problem::Unmasked(_) => {
             return "stop spoolhouse, move the file out of the spool before it is sent, and report \
@@ -70,7 +70,7 @@ fn advice(room: Room, problem: &Problem) -> &'static str {
         Some(Fault::Foreign | Fault::OtherSpool(_) | Fault::Schema(_) | Fault::Name(_)) => {
             "move it to where it belongs; a start would put it into doubtful/"
         }
-        _ if room == Room::Undecodable => {
+        _ if directory == Directory::Undecodable => {
             "a copy from a backup may replace it; its messages are in no other file"
         }
         _ => {

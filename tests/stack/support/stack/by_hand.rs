@@ -36,7 +36,7 @@ pub fn house_with_segments(test: &str, parts: &[&[traffic::Row]]) -> House {
         house.wait_until_committed(&places);
     }
     let is_done = || {
-        let count = |room| files_in(&house.spool(), room).len();
+        let count = |directory| files_in(&house.spool(), directory).len();
         (count("sealed"), count("sending")) == (0, 1)
     };
     house.wait_until("the first batch and the last segment", is_done);
@@ -65,15 +65,15 @@ pub fn assert_exit(output: &Output, code: i32, words: &[&str]) {
 }
 
 /// `room/name` of the last file in a room.
-pub fn last_in(house: &House, room: &str) -> String {
-    let files = files_in(&house.spool(), room);
+pub fn last_in(house: &House, directory: &str) -> String {
+    let files = files_in(&house.spool(), directory);
     let name = files.last().expect("a file").file_name().unwrap();
-    format!("{room}/{}", name.to_str().unwrap())
+    format!("{directory}/{}", name.to_str().unwrap())
 }
 
 /// Whether nothing is in a room.
-pub fn is_empty(house: &House, room: &str) -> bool {
-    fs::read_dir(house.spool().join(room)).unwrap().count() == 0
+pub fn is_empty(house: &House, directory: &str) -> bool {
+    fs::read_dir(house.spool().join(directory)).unwrap().count() == 0
 }
 
 /// A proxy with slow slots.

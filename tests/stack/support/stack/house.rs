@@ -372,7 +372,7 @@ impl House {
 
     fn is_drained(&self) -> bool {
         let rooms = ["sealed", "ready", "batches", "sending"];
-        let holds = |room: &&str| !spool_files::files_in(&self.spool(), room).is_empty();
+        let holds = |directory: &&str| !spool_files::files_in(&self.spool(), directory).is_empty();
         !rooms.iter().any(holds)
     }
 }

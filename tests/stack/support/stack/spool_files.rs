@@ -73,8 +73,8 @@ pub struct Kept {
 
 /// The Parquet files of a room, sorted by name. A file that moves on while we
 /// look may be missed or gone already.
-pub fn files_in(spool: &Path, room: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(spool.join(room)).into_iter().flatten();
+pub fn files_in(spool: &Path, directory: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(spool.join(directory)).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "parquet"))
@@ -110,7 +110,9 @@ pub fn texts(rows: &RecordBatch) -> Vec<Vec<u8>> {
 
 /// The rows of the segments and batches in these rooms, sorted.
 pub fn log_rows(spool: &Path, rooms: &[&str]) -> Vec<Row> {
-    let files = rooms.iter().flat_map(|room| files_in(spool, room));
+    let files = rooms
+        .iter()
+        .flat_map(|directory| files_in(spool, directory));
     let mut rows: Vec<Row> = files.flat_map(|file| log_rows_in(&file)).collect();
     rows.sort();
     rows
@@ -184,8 +186,8 @@ pub fn document(file: &Path) -> Value {
 /// their footers say, joined where they touch.
 pub fn covered(spool: &Path) -> BTreeMap<i32, Vec<(i64, i64)>> {
     let mut ranges: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
-    for room in ["sealed", "ready", "batches", "sending"] {
-        for file in files_in(spool, room) {
+    for directory in ["sealed", "ready", "batches", "sending"] {
+        for file in files_in(spool, directory) {
             let document = document(&file);
             if let Some(offsets) = document["segment"]["offsets"].as_object() {
                 for (partition, range) in offsets {
