@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Instant;
 
-use spoolhouse::ingest::commit::Signature;
 use spoolhouse::ingest::broker::Broker as _;
+use spoolhouse::ingest::commit::Signature;
 use spoolhouse::ingest::window::Window;
-use spoolhouse::spool::quarantine::Doubt;
 use spoolhouse::spool::format::footer::{SegmentFooter, Source};
+use spoolhouse::spool::format::segment::Finished;
 use spoolhouse::spool::intake::Gap;
 use spoolhouse::spool::layout::Layout;
 use spoolhouse::spool::outlet::{Batch, PackOptions, Rejection};
-use spoolhouse::spool::format::segment::Finished;
+use spoolhouse::spool::quarantine::Doubt;
 use spoolhouse::spool::{Intake, Outlet, Spool};
 use spoolhouse::upload::proxy::Proxy as _;
 use spoolhouse::upload::request::{Target, insert};
