@@ -8,7 +8,7 @@
 
 mod balance;
 mod durable;
-mod files;
+pub mod files;
 mod sending;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,11 +3,13 @@
 //! upstream, or somebody else's.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use super::Audit;
 use super::files::{self, Files, Kept, Range};
 use crate::broker::Topic;
 use crate::clickhouse::sha256;
+use crate::disk::SPOOL;
 use crate::messages::{Kind, MessageId};
 use crate::violations::Rule;
 
@@ -26,7 +28,8 @@ pub struct Account {
     pub in_gaps: u64,
     /// Another consumer's.
     pub elsewhere: u64,
-    /// From before our first assignment, or gone with their topic before they were read.
+    /// From before our first assignment; gone with their topic before they were read; or
+    /// taken by retention before they were read, which the next start notes.
     pub not_ours: u64,
     /// Nowhere.
     pub lost: u64,
@@ -60,6 +63,8 @@ struct Held {
     undecodable: HashMap<MessageId, u32>,
     gaps: Vec<Range>,
     forgotten: Vec<Range>,
+    /// What is read next, by `spool.json`.
+    positions: BTreeMap<(u32, i32), i64>,
 }
 
 impl Audit {
@@ -101,9 +106,13 @@ impl Audit {
 
     /// Who holds what.
     fn look(&self, files: &Files, topics: &[Topic], tell: &mut impl FnMut(String)) -> Held {
+        let state = files.get(&Path::new(SPOOL).join("spool.json"));
         let mut held = Held {
             gaps: files::gaps(files),
             forgotten: files::forgotten(files),
+            positions: state
+                .map(|bytes| files::positions(bytes))
+                .unwrap_or_default(),
             ..Held::default()
         };
         let mut by_token = HashMap::new();
@@ -187,11 +196,16 @@ impl Audit {
 
     /// Whether a message that is nowhere need not be anywhere.
     fn is_not_ours(&self, id: MessageId, topic: &Topic, held: &Held) -> bool {
-        let _ = held;
         let kafka = &self.parts.kafka;
-        let is_gone =
-            topic.is_deleted && id.offset >= kafka.furthest_commit(id.incarnation, id.partition);
-        is_gone || id.offset < kafka.begun_at(id.incarnation, id.partition)
+        let key = (id.incarnation, id.partition);
+        let is_gone = topic.is_deleted && id.offset >= kafka.furthest_commit(key.0, key.1);
+        let position = held.positions.get(&key);
+        let is_unread = position.is_some_and(|position| id.offset >= *position);
+        let is_taken = topic
+            .logs
+            .get(&id.partition)
+            .is_some_and(|log| id.offset < log.start);
+        is_gone || is_unread && is_taken || id.offset < kafka.begun_at(key.0, key.1)
     }
 
     fn judge_record(
@@ -328,7 +342,7 @@ fn reason(files: &Files, directory: &str, name: &str) -> Option<String> {
         "rejected" => "error",
         _ => "reason",
     };
-    let beside = std::path::Path::new(crate::disk::SPOOL).join(directory);
+    let beside = Path::new(SPOOL).join(directory);
     let bytes = files.get(&beside.join(format!("{stem}.{kind}.json")))?;
     Some(String::from_utf8_lossy(bytes).into_owned())
 }

@@ -61,6 +61,8 @@ impl spoolhouse::ingest::broker::Message for Message {
 pub(super) struct Fetch {
     /// The next offset to give out.
     pub(super) position: i64,
+    /// Given out last.
+    last: Option<MessageId>,
     /// Fetched and not given out.
     pub(super) ahead: VecDeque<MessageId>,
     pub(super) end: Option<i64>,
@@ -73,6 +75,7 @@ impl Fetch {
     pub(super) fn at(position: i64) -> Self {
         Self {
             position,
+            last: None,
             ahead: VecDeque::new(),
             end: None,
             is_paused: false,
@@ -128,6 +131,7 @@ pub(super) fn give_out(fetch: &mut Fetch, state: &mut State, polled: &mut Vec<Po
             return;
         };
         fetch.position = id.offset + 1;
+        fetch.last = Some(id);
         if state.astray > 0 {
             state.astray -= 1;
             fault("message out of order");
@@ -148,8 +152,9 @@ impl Inner {
         for (partition, fetch) in &self.fetches {
             let is_past =
                 |id: &&MessageId| starts.get(partition).is_none_or(|start| id.offset < *start);
-            self.left_over
-                .extend(fetch.ahead.iter().filter(is_past).take(3));
+            // The last one may even come twice.
+            let late = fetch.last.iter().chain(fetch.ahead.iter());
+            self.left_over.extend(late.filter(is_past).take(3));
         }
     }
 }

@@ -176,11 +176,6 @@ impl Kafka {
         });
     }
 
-    /// Whether it is in the group.
-    pub fn has_foreign(&self) -> bool {
-        self.state().foreign.member.is_some()
-    }
-
     /// What it took in and committed, or passed because retention had taken it.
     pub fn taken_elsewhere(&self) -> BTreeSet<MessageId> {
         self.state().foreign.taken.clone()

@@ -17,20 +17,17 @@ pub struct Timings {
     pub session: Duration,
     /// A member that does not join again for so long is put out.
     pub rebalance: Duration,
-    /// A member that does not poll for so long leaves.
-    pub poll: Duration,
     /// How long a request waits for an answer.
     pub request: Duration,
 }
 
 impl Default for Timings {
-    /// librdkafka's, but for the rebalance and the poll, which are five minutes there.
+    /// librdkafka's, but for the rebalance, which is five minutes there.
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_secs(3),
             session: Duration::from_secs(45),
             rebalance: Duration::from_secs(300),
-            poll: Duration::from_secs(300),
             request: Duration::from_secs(60),
         }
     }

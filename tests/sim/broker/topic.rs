@@ -168,11 +168,6 @@ impl Kafka {
         !self.state().topics.producers.is_empty()
     }
 
-    /// No more messages come by themselves.
-    pub fn stop_producing(&self) {
-        self.change(|state| state.topics.producers.clear());
-    }
-
     /// Retention takes all but the last `keep` offsets of a partition.
     pub fn retain(&self, partition: i32, keep: i64) {
         self.change(|state| {

@@ -148,7 +148,6 @@ impl Route {
             process: current(),
             is_main: self.key == self.nginx.state().main,
             token: token.map_or_else(String::new, |(_, token)| token.into_owned()),
-            bytes: body.len() as u64,
             opens,
             left: now(),
             left_wall,
@@ -191,8 +190,12 @@ impl Route {
         if let Some(met) = met {
             fault(met.name());
         }
-        // Both clocks at the same moment: the slot opens in virtual time.
-        let opens = now() + opens.saturating_duration_since(self.clock.now());
+        // Both clocks at the same moment: the slot opens, or has opened, in virtual time.
+        let (ahead, behind) = (
+            opens.saturating_duration_since(self.clock.now()),
+            self.clock.now().saturating_duration_since(opens),
+        );
+        let opens = (now() + ahead).saturating_sub(behind);
         let connecting = match self.connect(met).await {
             Ok(took) => took,
             Err(took) => {
