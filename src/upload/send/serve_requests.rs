@@ -99,7 +99,7 @@ impl<P: Proxy> Sender<P> {
                 let end = self
                     .requests
                     .ends(served.id, State::Declined, declined.to_string());
-                self.answer(end).await;
+                self.end(end, stop).await;
                 return None;
             }
         };
@@ -107,7 +107,7 @@ impl<P: Proxy> Sender<P> {
             Ok(other_server) => other_server,
             Err(trouble) => {
                 let end = self.requests.ends(served.id, State::Kept, trouble);
-                self.answer(end).await;
+                self.end(end, stop).await;
                 return None;
             }
         };
@@ -149,8 +149,16 @@ impl<P: Proxy> Sender<P> {
                 return None;
             }
         };
-        self.answer(end).await;
+        self.end(end, stop).await;
         None
+    }
+
+    /// Ends a request. One whose answer can't be written is still there, and is found
+    /// again: not at once, or a full disk would keep the loop turning without a pause.
+    async fn end(&mut self, answer: Option<(Uuid, Answer)>, stop: &CancellationToken) {
+        if !self.answer(answer).await {
+            self.pause(DISK_RETRY, stop).await;
+        }
     }
 
     /// Makes a post of a batch for a request, or of what goes before it.
@@ -218,15 +226,17 @@ impl<P: Proxy> Sender<P> {
         self.answer(answer).await;
     }
 
-    /// Writes an answer down. One that can't be written is written at the next
-    /// change, or found out anew by the next look.
-    async fn answer(&mut self, answer: Option<(Uuid, Answer)>) {
+    /// Writes an answer down, if there is one; whether that went well. One that can't
+    /// be written is written at the next change, or found out anew by the next look.
+    async fn answer(&mut self, answer: Option<(Uuid, Answer)>) -> bool {
         let Some((id, mut answer)) = answer else {
-            return;
+            return true;
         };
         answer.answered_at_ms = epoch_ms(self.host.clock.wall());
-        if let Err(error) = self.on_disk(move |outlet| outlet.answer(id, &answer)).await {
-            disk_trouble("answering the command line", &error);
+        let written = self.on_disk(move |outlet| outlet.answer(id, &answer)).await;
+        if let Err(error) = &written {
+            disk_trouble("answering the command line", error);
         }
+        written.is_ok()
     }
 }
