@@ -226,11 +226,6 @@ impl Kafka {
             .or(log.map(|log| log.start))
             .unwrap_or(i64::MAX)
     }
-
-    /// Whether commits of ours are under way.
-    pub fn is_committing(&self) -> bool {
-        !self.state().pending.is_empty()
-    }
 }
 
 impl State {

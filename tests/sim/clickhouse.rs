@@ -27,7 +27,6 @@ use url::Url;
 use crate::scheduler::{self, draw, fault};
 use crate::violations::{Rule, Violations};
 
-pub use answer::{exception, unreadable};
 pub use body::{Content, content, sha256};
 use insert::{Extent, Running};
 use table::Table;

@@ -33,11 +33,6 @@ fn start() -> Instant {
     *START.get_or_init(Instant::now)
 }
 
-/// The virtual time of a moment.
-pub fn virtual_time(at: Instant) -> Duration {
-    at.saturating_duration_since(start())
-}
-
 impl Clock for LifeClock {
     fn now(&self) -> Instant {
         start() + now()

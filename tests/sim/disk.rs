@@ -34,6 +34,8 @@ struct Inner {
     free: Option<u64>,
     /// So many reads still fail.
     bad_reads: u32,
+    /// Segments that were ready once.
+    segments: BTreeMap<PathBuf, Bytes>,
 }
 
 /// The disk of a life. Clones are the same one.
@@ -60,6 +62,7 @@ impl LifeDisk {
             observer: None,
             free: None,
             bad_reads: 0,
+            segments: BTreeMap::new(),
         })))
     }
 
@@ -85,6 +88,16 @@ impl LifeDisk {
     /// Every file below `path` that a power cut now would leave for certain.
     pub fn certain_files(&self, path: &Path) -> BTreeMap<PathBuf, Bytes> {
         self.disk().certain_files(path)
+    }
+
+    /// Every segment that was ready once, as it was then.
+    pub fn segments_once_ready(&self) -> BTreeMap<PathBuf, Bytes> {
+        self.inner().segments.clone()
+    }
+
+    /// Names in a directory, if there is one.
+    pub fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        self.disk().list(path)
     }
 
     /// Names of the files in a directory of the spool, in order.
@@ -182,6 +195,12 @@ impl LifeDisk {
         }
         if let Some(observer) = &observer {
             observer.after(self, &op, &done);
+        }
+        if let Op::Rename(_, to) = &op
+            && to.starts_with(Path::new(SPOOL).join("ready"))
+            && let Ok(bytes) = disk.read(to)
+        {
+            self.inner().segments.insert(to.clone(), bytes);
         }
         done
     }

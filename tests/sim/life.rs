@@ -1,6 +1,8 @@
 //! One life: the world of a plan, the daemon in it, everything that happens to them, then
 //! calm, in which everything drains; and at the end the account.
 
+mod happen;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,23 +10,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use spoolhouse::spool::state::State;
 use spoolhouse::upload::request::Target;
-use spoolhouse::upload::settings::{PINNED, Settings, effective};
 
 use crate::audit::{Account, Attached, Audit, Parts};
-use crate::broker::{Kafka, Producer, Signs};
+use crate::broker::{Kafka, Producer, Timings};
 use crate::clickhouse::ClickHouse;
 use crate::clock::LifeClock;
 use crate::disk::{LifeDisk, SPOOL};
 use crate::messages::{Kind, MessageId};
-use crate::person::Asked;
-use crate::plan::{At, Command, DiskError, Plan, What};
-use crate::process::{INSTANCE_ID, Machine, Running, encoding};
+use crate::plan::{At, Command, Plan, What};
+use crate::process::{Machine, Running};
 use crate::proxy::{self, Nginx, Route};
-use crate::scheduler::{
-    self, Death, Report, WORLD, current, fault, note, now, spawn, wait_for, wait_until,
-};
+use crate::scheduler::{self, Report, WORLD, note, now, spawn, wait_for, wait_until};
 use crate::violations::Violations;
 
 /// The proxy before ClickHouse.
@@ -97,6 +96,8 @@ struct Life {
     /// What is to be done before the daemon is started again.
     down_ms: Cell<u64>,
     command: Cell<Option<Command>>,
+    /// Files that somebody put into the spool.
+    planted: RefCell<Vec<Bytes>>,
     /// How much has happened.
     happened: Cell<u32>,
     /// Nothing happens any more.
@@ -110,6 +111,10 @@ impl Life {
         let world = &plan.world;
         let violations = Violations::default();
         let kafka = Kafka::new(world.partitions, world.incarnation);
+        kafka.set_timings(Timings {
+            session: Duration::from_millis(world.session_ms),
+            ..Timings::default()
+        });
         let clickhouse = ClickHouse::new(world.tokens_max, violations.clone());
         let settings = proxy::Settings {
             rate: Some(rate(world.interval_ms)),
@@ -153,6 +158,7 @@ impl Life {
             daemon: RefCell::default(),
             down_ms: Cell::new(0),
             command: Cell::new(None),
+            planted: RefCell::default(),
             happened: Cell::new(0),
             is_calm: Cell::new(false),
             is_over: Cell::new(false),
@@ -245,143 +251,6 @@ impl Life {
         }
     }
 
-    /// The process that a fault is meant for: the one that just touches, or the daemon.
-    fn victim(&self) -> Option<scheduler::Process> {
-        let process = current();
-        if process != WORLD {
-            return Some(process);
-        }
-        Some(self.daemon.borrow().as_ref()?.process)
-    }
-
-    /// Makes something happen. Touches nothing: whoever touches may be calling.
-    fn happen(self: &Rc<Self>, what: &What) {
-        if self.is_calm.get() {
-            return;
-        }
-        self.happened.set(self.happened.get() + 1);
-        note("event:", format_args!("{what:?}"));
-        let ms = Duration::from_millis;
-        let machine = &self.machine;
-        match what.clone() {
-            What::Kill { down_ms } => {
-                self.down_ms.set(down_ms);
-                fault("kill");
-                if let Some(victim) = self.victim() {
-                    scheduler::kill(victim, Death::Kill);
-                }
-            }
-            What::PowerCut { down_ms } => {
-                self.down_ms.set(down_ms);
-                fault("power cut");
-                machine.cut_power();
-            }
-            What::Stop { down_ms, run } => {
-                self.down_ms.set(down_ms);
-                self.command.set(run);
-                self.stop();
-            }
-            What::DiskErrors { count, error } => machine.disk.fail(
-                count,
-                match error {
-                    DiskError::NoSpace => std::io::ErrorKind::StorageFull,
-                    DiskError::Io => std::io::ErrorKind::Other,
-                },
-            ),
-            What::ReadErrors { count } => machine.disk.fail_reads(count),
-            What::DiskFull { ms: time } => {
-                machine.disk.set_free(Some(0));
-                self.later(ms(time), |life| life.machine.disk.set_free(None));
-            }
-            What::Commits { count, fault } => self.kafka.fail_commits(count, fault),
-            What::Asks { count, fault } => self.kafka.fail_asks(count, fault),
-            What::OutOfOrder { count } => self.kafka.lead_astray(count),
-            What::BrokerDown { ms: time } => self.kafka.go_down(ms(time)),
-            What::CutOff { ms: time } => self.kafka.cut_off(ms(time)),
-            What::PutOut => self.kafka.put_out(INSTANCE_ID),
-            What::Foreign {
-                ms: time,
-                every_ms,
-                count,
-                is_spool,
-            } => {
-                self.kafka.foreign_joins(match is_spool {
-                    true => Signs::Spool(uuid::Uuid::from_u128(0xf0)),
-                    false => Signs::Nothing,
-                });
-                self.kafka.foreign_reads_every(ms(every_ms), count);
-                self.later(ms(time), |life| life.kafka.foreign_leaves());
-            }
-            What::Retention { partition, keep } => self.kafka.retain(partition, keep),
-            What::Recreate {
-                gap_ms,
-                keep_commits,
-                rebalances,
-            } => {
-                // With fewer partitions, a member that was given one of the others and has not
-                // taken it up yet waits for it for ever.
-                let partitions = self.kafka.partitions().len().max(1) as i32;
-                self.kafka.delete_topic(keep_commits);
-                self.later(ms(gap_ms), move |life| {
-                    life.kafka.create_topic(partitions, rebalances)
-                });
-            }
-            What::AddPartition => self.kafka.add_partition(),
-            What::Requests { count, fault } => self.nginx.fail_requests(count, fault),
-            What::Inserts { count, fault } => self.clickhouse.fail_inserts(count, fault),
-            What::Breakdown { ms: time, fault } => {
-                self.clickhouse.break_down(fault);
-                self.later(ms(time), |life| life.clickhouse.heal());
-            }
-            What::Poison { partition, offset } => {
-                let incarnation = self.plan.world.incarnation;
-                let id = MessageId {
-                    incarnation,
-                    partition,
-                    offset,
-                };
-                self.clickhouse.poison(id.resource_id());
-            }
-            What::LackSetting { ms: time, which } => {
-                self.clickhouse
-                    .lack_setting(PINNED[which % PINNED.len()].name);
-                self.later(ms(time), |life| life.clickhouse.heal());
-            }
-            What::BodyLimit { bytes } => self.nginx.set_body_max(bytes),
-            What::Interval { ms: time } => self.nginx.set_rate(rate(time)),
-            What::Tenant { ms: time, every_ms } => {
-                self.nginx.tenant_requests_every(Some(ms(every_ms)));
-                self.later(ms(time), |life| life.nginx.tenant_requests_every(None));
-            }
-            What::ProxyDown { ms: time } => self.nginx.go_down(ms(time)),
-            What::ProxyRestart => self.nginx.restart(),
-            What::ServerDown { ms: time } => self.clickhouse.go_down(ms(time)),
-            What::ServerRestart => self.clickhouse.restart(),
-            What::ClockJump { ms: by } => {
-                machine.clock.jump(by);
-                self.audit.clock_jumped(ms(by.unsigned_abs()));
-            }
-            What::Ask { wish, which, now } => drop(machine.ask(Asked { wish, which, now })),
-            What::Reconfigure {
-                is_compact,
-                setting,
-            } => {
-                let mut config = machine.config.borrow_mut();
-                config.encoding = encoding(is_compact);
-                config.settings = effective(&overrides(setting));
-            }
-        }
-    }
-
-    /// Does something when this time has passed.
-    fn later(self: &Rc<Self>, time: Duration, what: impl FnOnce(&Self) + 'static) {
-        let (life, at) = (self.clone(), now() + time);
-        spawn("world", WORLD, move || {
-            wait_until(at);
-            what(&life);
-        });
-    }
-
     /// Tells the daemon to stop.
     fn stop(&self) {
         if let Some(daemon) = &*self.daemon.borrow() {
@@ -399,7 +268,8 @@ impl Life {
         self.nginx.heal();
         self.nginx.set_body_max(self.plan.world.body_bytes_max);
         self.clickhouse.heal();
-        if self.plan.world.restarts_at_calm {
+        // What somebody put there is looked at by a start at the latest.
+        if self.plan.world.restarts_at_calm || !self.planted.borrow().is_empty() {
             self.stop();
         }
     }
@@ -495,14 +365,4 @@ impl Life {
 /// Thousandths of a request per second.
 fn rate(interval_ms: u64) -> u64 {
     (1_000_000 / interval_ms.max(1)).max(1)
-}
-
-/// One of three configurations of an insert's settings.
-fn overrides(which: u64) -> Settings {
-    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    match which % 3 {
-        0 => Settings::new(),
-        1 => [pair("max_insert_threads", "2")].into(),
-        _ => [pair("max_memory_usage", "1000000000")].into(),
-    }
 }

@@ -59,7 +59,6 @@ pub struct Row {
 /// One message, made once.
 #[derive(Debug)]
 pub struct Made {
-    pub kind: Kind,
     /// `None` for a message without a value.
     pub payload: Option<Bytes>,
     /// Of a record.
@@ -136,7 +135,7 @@ impl MessageId {
                 (Some(payload), Some(row))
             }
         };
-        Made { kind, payload, row }
+        Made { payload, row }
     }
 
     fn record(self) -> (Row, Bytes) {

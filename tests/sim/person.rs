@@ -2,10 +2,12 @@
 //! Each command is a process of its own and does what the command line does.
 
 use std::cell::Cell;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use spoolhouse::ingest::assignment::positions::{self, Target};
 use spoolhouse::ingest::decode::redecode::redecode;
 use spoolhouse::spool::inbox::{self, Request};
@@ -17,6 +19,7 @@ use spoolhouse::upload::send;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::audit::files;
 use crate::disk::SPOOL;
 use crate::plan::{Command, ResetTo, Wish};
 use crate::process::{INSTANCE_ID, Machine, Running};
@@ -66,6 +69,10 @@ impl<P: Proxy + Clone + 'static> Machine<P> {
                 machine.upload(process, Asked { wish, which, now })
             }
             Command::ReplayUndecodable => machine.replay(process),
+            Command::PutBack { which } => {
+                machine.put_back(which);
+                Ok(())
+            }
             Command::ResetPosition { partition, to } => machine.reset(process, partition, to),
         })
     }
@@ -163,6 +170,31 @@ impl<P: Proxy + Clone + 'static> Machine<P> {
                 stop.cancel();
                 return Err("not answered".to_owned());
             }
+        }
+    }
+
+    /// Puts a segment back that was packed, while batches hold all its rows.
+    fn put_back(&self, which: u64) {
+        let files = self.disk.files(Path::new(SPOOL));
+        let records = |bytes: &Bytes| {
+            files::content(bytes).map_or_else(Vec::new, |content| content.records.clone())
+        };
+        let in_batches = files.iter().filter(|(path, _)| {
+            matches!(files::directory(path), "batches" | "sending" | "rejected")
+                && files::is_published(path)
+        });
+        let held: BTreeSet<u64> = in_batches.flat_map(|(_, bytes)| records(bytes)).collect();
+        let segments = self.disk.segments_once_ready();
+        let is_held = |(path, bytes): &(&PathBuf, &Bytes)| {
+            let rows = records(bytes);
+            !rows.is_empty()
+                && rows.iter().all(|row| held.contains(row))
+                && !files.contains_key(*path)
+        };
+        let held: Vec<_> = segments.iter().filter(is_held).collect();
+        if let Some((path, bytes)) = held.get(which as usize % held.len().max(1)) {
+            note("puts back:", format_args!("{}", path.display()));
+            self.disk.plant(path, (*bytes).clone());
         }
     }
 

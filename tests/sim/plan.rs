@@ -53,6 +53,8 @@ pub struct World {
     /// Whether batches may use the newer encodings.
     pub is_compact: bool,
     pub data_attempts_max: u32,
+    /// How long a silent member stays in the group.
+    pub session_ms: u64,
     /// How many inserts the server remembers per partition of its table.
     pub tokens_max: usize,
     /// Whether a restart comes with the calm.
@@ -100,6 +102,15 @@ pub enum Wish {
     Doubtful,
 }
 
+/// Where a foreign file lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Directory {
+    Sealed,
+    Ready,
+    Batches,
+    Rejected,
+}
+
 /// Where reading is set to by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ResetTo {
@@ -112,9 +123,20 @@ pub enum ResetTo {
 /// What a person runs while nobody else owns the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    Upload { wish: Wish, which: u64, now: bool },
+    Upload {
+        wish: Wish,
+        which: u64,
+        now: bool,
+    },
     ReplayUndecodable,
-    ResetPosition { partition: i32, to: ResetTo },
+    /// A segment is put back that was packed, and whose batches are still there.
+    PutBack {
+        which: u64,
+    },
+    ResetPosition {
+        partition: i32,
+        to: ResetTo,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,7 +192,7 @@ pub enum What {
         ms: u64,
         every_ms: u64,
         count: i64,
-        is_spool: bool,
+        signs: u64,
     },
     /// Retention leaves so many messages of a partition.
     Retention {
@@ -229,6 +251,11 @@ pub enum What {
         ms: u64,
     },
     ServerRestart,
+    /// Somebody puts a file there that is none of ours, whatever its name says.
+    ForeignFile {
+        directory: Directory,
+        is_named_like_ours: bool,
+    },
     ClockJump {
         ms: i64,
     },

@@ -74,7 +74,6 @@ pub struct Machine<P> {
 pub struct Running {
     pub process: Process,
     stop: CancellationToken,
-    end: Rc<RefCell<Option<Result<(), String>>>>,
 }
 
 impl Running {
@@ -86,11 +85,6 @@ impl Running {
     /// Whether it is gone, one way or another.
     pub fn is_over(&self) -> bool {
         is_dead(self.process)
-    }
-
-    /// How it ended, if it did so by itself.
-    pub fn end(&self) -> Option<Result<(), String>> {
-        self.end.borrow().clone()
     }
 }
 
@@ -133,7 +127,6 @@ impl<P: Proxy + Clone + 'static> Machine<P> {
         let running = Running {
             process: Process(self.processes.get()),
             stop: CancellationToken::new(),
-            end: Rc::default(),
         };
         let disk = self.disk.clone();
         on_death(running.process, move |death| {
@@ -145,7 +138,6 @@ impl<P: Proxy + Clone + 'static> Machine<P> {
         spawn(name, running.process, move || {
             let done = work(&machine, inside.process, &inside.stop);
             note("exit:", format_args!("{name} {done:?}"));
-            inside.end.replace(Some(done));
             // Whatever of it still runs ends with it.
             kill(inside.process, Death::Kill);
         });

@@ -147,7 +147,6 @@ pub struct Seen {
     /// Whether it went the way that everything goes.
     pub is_main: bool,
     pub token: String,
-    pub bytes: u64,
     /// When it was to leave, and when it did: in virtual time.
     pub opens: Duration,
     pub left: Duration,

@@ -93,6 +93,7 @@ impl<F: Fn(&Plan) -> bool> Search<F> {
         self.attempt(|plan| plan.world.interval_ms_expected = plan.world.interval_ms);
         self.attempt(|plan| plan.world.data_attempts_max = 1);
         self.attempt(|plan| plan.world.tokens_max = 100);
+        self.attempt(|plan| plan.world.session_ms = 45_000);
         self.attempt(|plan| plan.world.is_compact = true);
         self.attempt(|plan| plan.world.restarts_at_calm = true);
     }

@@ -6,7 +6,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use spoolhouse::upload::settings::PINNED;
 
-use super::{At, Command, DiskError, Event, Plan, RECORDS_MIN, ResetTo, Turns, What, Wish, World};
+use super::{
+    At, Command, Directory, DiskError, Event, Plan, RECORDS_MIN, ResetTo, Turns, What, Wish, World,
+};
 use crate::broker::{AskFault, CommitFault};
 use crate::clickhouse::InsertFault;
 use crate::messages::{Kind, MessageId};
@@ -48,6 +50,14 @@ impl Plan {
         let mut events = Vec::new();
         for _ in 0..count {
             Event::draw(&mut dice, &world, &mut events);
+        }
+        // On a full disk a request that can't be answered keeps the send loop busy.
+        let is_asked = |event: &Event| {
+            let Event { what, .. } = event;
+            matches!(what, What::Ask { .. } | What::Stop { run: Some(_), .. })
+        };
+        if events.iter().any(is_asked) {
+            events.retain(|event| !matches!(event.what, What::DiskFull { .. }));
         }
         Self {
             seed,
@@ -92,6 +102,7 @@ impl World {
             interval_ms_expected: interval_ms * dice.of(&[100, 100, 90, 130]) / 100,
             is_compact: !dice.one_in(4),
             data_attempts_max: dice.between(1, 3) as u32,
+            session_ms: dice.of(&[45_000, 45_000, 6_000]),
             tokens_max: dice.of(&[100, 100, 20]),
             restarts_at_calm: !dice.one_in(4),
         }
@@ -167,7 +178,7 @@ impl What {
     fn draw(dice: &mut Dice, world: &World) -> Self {
         let down_ms = dice.of(&[10, 500, 3_000, 60_000]);
         let partition = dice.below(world.partitions as u64) as i32;
-        match dice.below(71) {
+        match dice.below(73) {
             0..6 => Self::Kill { down_ms },
             6..12 => Self::PowerCut { down_ms },
             12..16 => Self::Stop {
@@ -207,7 +218,7 @@ impl What {
                 ms: dice.between(3_000, 15_000),
                 every_ms: dice.between(200, 2_000),
                 count: dice.between(1, 20) as i64,
-                is_spool: dice.one_in(2),
+                signs: dice.below(3),
             },
             36..39 => Self::Retention {
                 partition,
@@ -254,6 +265,15 @@ impl What {
             61 => Self::ServerRestart,
             62..64 => Self::ClockJump {
                 ms: dice.of(&[-3_600_000, -5_000, 5_000, 3_600_000]),
+            },
+            71 | 72 => Self::ForeignFile {
+                directory: dice.of(&[
+                    Directory::Sealed,
+                    Directory::Ready,
+                    Directory::Batches,
+                    Directory::Rejected,
+                ]),
+                is_named_like_ours: !dice.one_in(3),
             },
             64..69 => Self::Ask {
                 wish: Wish::draw(dice),
@@ -327,13 +347,16 @@ impl Wish {
 
 impl Command {
     fn draw(dice: &mut Dice, partition: i32) -> Self {
-        match dice.below(3) {
+        match dice.below(4) {
             0 => Self::Upload {
                 wish: Wish::draw(dice),
                 which: dice.below(8),
                 now: dice.one_in(2),
             },
             1 => Self::ReplayUndecodable,
+            2 => Self::PutBack {
+                which: dice.below(20),
+            },
             _ => Self::ResetPosition {
                 partition,
                 to: dice.of(&[ResetTo::Start, ResetTo::End, ResetTo::Percent(50)]),

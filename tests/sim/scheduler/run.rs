@@ -15,7 +15,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::coroutine::Fiber;
-use super::{Actor, Killed, Process, SIM, Sim, State, Trace, WORLD, below, with};
+use super::state::{Actor, Killed, SIM, Sim, State, below};
+use super::trace::Trace;
+use super::{Process, WORLD, with};
 
 /// What is left to chance, and how much of it.
 #[derive(Clone, Debug)]
