@@ -30,7 +30,7 @@ impl Trace {
     ) {
         let at = now.as_millis();
         // Writing into the hash never fails.
-        let _ = write!(self.hash, "{at} {actor}: {kind} {details}\n");
+        let _ = writeln!(self.hash, "{at} {actor}: {kind} {details}");
         if let Some(lines) = &mut self.lines
             && lines.len() < LINES_MAX
         {
