@@ -95,11 +95,6 @@ impl LifeDisk {
         self.inner().segments.clone()
     }
 
-    /// Names in a directory, if there is one.
-    pub fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        self.disk().list(path)
-    }
-
     /// Names of the files in a directory of the spool, in order.
     pub fn names_in(&self, directory: &str) -> Vec<String> {
         let files = self.files(&Path::new(SPOOL).join(directory));

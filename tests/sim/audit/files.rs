@@ -55,10 +55,19 @@ pub fn name(path: &Path) -> &str {
     path.file_name().and_then(OsStr::to_str).unwrap_or_default()
 }
 
-/// Whether what lies there counts as kept: published, and no request of a person's.
+/// Whether what lies there counts as kept: published under a name of the spool's, and no
+/// request of a person's. A second file of one name is `NAME.1` in `doubtful/`.
 pub fn is_published(path: &Path) -> bool {
-    let is_parquet = name(path).contains(".parquet") && !name(path).ends_with(".tmp");
-    is_parquet && !matches!(directory(path), "" | "open" | "inbox" | "elsewhere")
+    let Some((stem, copy)) = name(path).split_once(".parquet") else {
+        return false;
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_copy = copy.strip_prefix('.').is_some_and(is_number);
+    let (kind, rest) = stem.split_once('-').unwrap_or_default();
+    let number = rest.split('-').next().unwrap_or_default();
+    let is_ours = matches!(kind, "seg" | "batch" | "und") && number.len() >= 10;
+    let is_kept = !matches!(directory(path), "" | "open" | "inbox" | "elsewhere");
+    is_ours && is_number(number) && (copy.is_empty() || is_copy) && is_kept
 }
 
 /// The token in a batch's name.

@@ -114,11 +114,12 @@ impl Audit {
 
     /// Nothing goes before what may have been posted, nor before what is older.
     fn check_order(&self, live: &Files, seen: &Seen) {
+        // What somebody put there by hand is no batch if it is broken.
         let in_directory = |wanted: &'static str| {
-            let files = live
-                .keys()
-                .filter(move |path| files::directory(path) == wanted);
-            files.filter_map(|path| Some((files::name(path), files::token(path)?)))
+            let files = live.iter().filter(move |(path, bytes)| {
+                files::directory(path) == wanted && files::content(bytes).is_some()
+            });
+            files.filter_map(|(path, _)| Some((files::name(path), files::token(path)?)))
         };
         let mut own = in_directory("sending").filter(|(_, token)| *token == seen.token);
         let Some((own, _)) = own.next() else {
@@ -144,9 +145,19 @@ impl Audit {
     /// A batch is about to be published.
     pub(super) fn check_packed(&self, disk: &LifeDisk, from: &Path, to: &Path) {
         let live = disk.files(Path::new(SPOOL));
+        let is_there = |path: &&std::path::PathBuf| {
+            files::directory(path) == "sending" && files::token(path) == files::token(to)
+        };
+        if live.keys().any(|path| is_there(&path)) {
+            return; // it goes back to where it was
+        }
         let Some(content) = live.get(from).and_then(files::content) else {
             return;
         };
+        let mut others = live.keys().filter(|path| *path != from);
+        if others.any(|path| files::is_published(path) && files::token(path) == files::token(to)) {
+            return; // it is moved, not packed
+        }
         if let Some(whole) = content.footer["split_from"].as_str() {
             self.check_split(whole, to);
         } else if requests(&live).is_empty() {

@@ -172,14 +172,15 @@ impl Life {
         };
         let place = Path::new(SPOOL).join(directory);
         let disk = &self.machine.disk;
-        // Before the first start there is no such place.
-        if disk.list(&place).is_ok() && !disk.names_in(directory).iter().any(|known| known == name)
-        {
+        let files = disk.files(Path::new(SPOOL));
+        let path = place.join(name);
+        // Before the first start has ended there is no spool.
+        if files.contains_key(&Path::new(SPOOL).join("spool.json")) && !files.contains_key(&path) {
             let bytes = Bytes::from(format!(
                 "somebody's, number {}",
                 self.planted.borrow().len()
             ));
-            disk.plant(&place.join(name), bytes.clone());
+            disk.plant(&path, bytes.clone());
             self.planted.borrow_mut().push(bytes);
         }
     }
