@@ -68,7 +68,7 @@ struct State {
     pending: Vec<Pending>,
     commit_faults: VecDeque<CommitFault>,
     ask_faults: VecDeque<AskFault>,
-    astray: u32,
+    out_of_order: u32,
     /// Nobody reaches a broker until then.
     down_until: Duration,
     /// No client of ours does.
@@ -110,7 +110,7 @@ impl Kafka {
             pending: Vec::new(),
             commit_faults: VecDeque::new(),
             ask_faults: VecDeque::new(),
-            astray: 0,
+            out_of_order: 0,
             down_until: Duration::ZERO,
             cut_until: Duration::ZERO,
             alive: BTreeMap::new(),
@@ -158,8 +158,8 @@ impl Kafka {
 
     /// The next `count` messages come out of order: each is taken out of the stream and
     /// told as [`spoolhouse::ingest::broker::Polled::OutOfOrder`], with more of its partition behind it.
-    pub fn lead_astray(&self, count: u32) {
-        self.change(|state| state.astray += count);
+    pub fn deliver_out_of_order(&self, count: u32) {
+        self.change(|state| state.out_of_order += count);
     }
 
     /// All brokers are unavailable for this time. The group lasts: its timers run in them.
@@ -185,7 +185,7 @@ impl Kafka {
         self.change(|state| {
             state.commit_faults.clear();
             state.ask_faults.clear();
-            state.astray = 0;
+            state.out_of_order = 0;
             state.down_until = Duration::ZERO;
             state.cut_until = Duration::ZERO;
             state.hear_alive(None);

@@ -132,8 +132,8 @@ pub(super) fn give_out(fetch: &mut Fetch, state: &mut State, polled: &mut Vec<Po
         };
         fetch.position = id.offset + 1;
         fetch.last = Some(id);
-        if state.astray > 0 {
-            state.astray -= 1;
+        if state.out_of_order > 0 {
+            state.out_of_order -= 1;
             fault("message out of order");
             polled.push(Polled::OutOfOrder(id.partition));
         } else {

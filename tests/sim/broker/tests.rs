@@ -369,11 +369,11 @@ fn a_paused_partition_waits_and_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_message_that_went_astray_is_told_and_others_follow_it() {
+fn a_message_out_of_order_is_told_and_others_follow_it() {
     simulate(1, || {
         let kafka = cluster(50);
         let client = kafka.subscribe("ours");
-        kafka.lead_astray(1);
+        kafka.deliver_out_of_order(1);
         let got = read(&client, seconds(5), &BTreeMap::new());
         assert_eq!(got.polled.len(), 1);
         assert_eq!(got.offsets.len(), 99);

@@ -74,7 +74,7 @@ impl Life {
             }
             What::Commits { count, fault } => self.kafka.fail_commits(count, fault),
             What::Asks { count, fault } => self.kafka.fail_asks(count, fault),
-            What::OutOfOrder { count } => self.kafka.lead_astray(count),
+            What::OutOfOrder { count } => self.kafka.deliver_out_of_order(count),
             What::BrokerDown { ms: time } => self.kafka.go_down(ms(time)),
             What::CutOff { ms: time } => self.kafka.cut_off(ms(time)),
             What::PutOut => self.kafka.put_out(INSTANCE_ID),
