@@ -57,7 +57,7 @@ pub struct Options {
     pub group: String,
     /// The group's name for this member: a restart rejoins at once under it.
     pub instance_id: String,
-    /// librdkafka properties that override ours, none of [`PINNED`](pinned::PINNED).
+    /// librdkafka properties that override ours, none of [`PINNED`].
     pub librdkafka: BTreeMap<String, String>,
 }
 

@@ -1,4 +1,4 @@
-//! The recorder behind the `metrics` facade, with every metric that [`table`]
+//! The recorder behind the `metrics` facade, with every metric that `table`
 //! describes.
 //!
 //! Whoever counts does so through the facade under these names (imports point

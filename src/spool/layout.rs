@@ -1,5 +1,5 @@
 //! Where things lie in a spool and what they are called: the one table of which
-//! name may lie where ([`Room::look_up`]).
+//! name may lie where ([`Directory::look_up`]).
 //!
 //! State is a file's place and name, nothing else: the directory says how far a
 //! file has come, the name which records it holds. Both are parsed as untrusted

@@ -18,7 +18,7 @@
 //!
 //! [`Intake`] takes segments in, [`Outlet`] gives batches out; [`start`] opens the
 //! directory and repairs what a crash left; [`read_only`] looks at it without owning
-//! it. What the files hold is in [`format`], what they are called and where they may
+//! it. What the files hold is in [`mod@format`], what they are called and where they may
 //! lie in [`layout`], and why one is quarantined in [`quarantine`].
 //!
 //! Invariant: state is a file's place and name, and nothing else; a start reads the

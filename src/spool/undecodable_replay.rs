@@ -25,7 +25,7 @@ use crate::spool::format::metadata;
 /// What became of the messages of one file.
 #[derive(Clone, Debug, Default)]
 pub struct Decoded {
-    /// Those that are records now, as rows of [`super::schema::segment`].
+    /// Those that are records now, as rows of [`segment`](crate::spool::format::schema::segment).
     pub rows: Vec<RecordBatch>,
     /// Those that are not, in their order.
     pub left: Vec<Kept>,

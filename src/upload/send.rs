@@ -2,7 +2,7 @@
 //! time, and nothing newer before a batch whose fate is unknown.
 //!
 //! A batch is in `sending/` before its first byte leaves and is removed only on
-//! [`Outcome::Stored`](super::answer::Outcome::Stored). Trouble is tried again for as long as it takes; the only
+//! [`Outcome::Stored`](super::outcome::Outcome::Stored). Trouble is tried again for as long as it takes; the only
 //! ways out for a batch are stored, rejected (the data), split (the limit) and
 //! doubtful (a limit that fell, an encoding that the server can't read, or settings
 //! that were given up, after an attempt of unknown fate). What a person asks for at

@@ -2,8 +2,9 @@
 //! and raw bytes. The one kind of file that may hold unmasked addresses, so it
 //! is readable by its owner only and never leaves the spool.
 //!
-//! A message's length and SHA-256 stand beside it and stay when [`limits`] drop
-//! the bytes themselves: what came, and when, is never forgotten silently.
+//! A message's length and SHA-256 stand beside it and stay when
+//! [`undecodable_retention`](crate::spool::undecodable_retention) drops the bytes
+//! themselves: what came, and when, is never forgotten silently.
 
 use std::sync::{Arc, LazyLock};
 

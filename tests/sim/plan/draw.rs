@@ -63,9 +63,6 @@ impl Plan {
 
 /// Leaves out what today's loops are known to fail with when both happen in a life.
 fn keep_apart(events: &mut Vec<Event>) {
-    // On a full disk, a request that can't be answered keeps the send loop busy.
-    let is_asked = |what: &What| matches!(what, What::Ask { .. } | What::Stop { run: Some(_), .. });
-    let is_full = |what: &What| matches!(what, What::DiskFull { .. });
     // With two commits in flight, the group's offset may go back to what we have already.
     let is_repeated = |what: &What| {
         let What::Commits { fault, .. } = what else {
@@ -74,9 +71,6 @@ fn keep_apart(events: &mut Vec<Event>) {
         matches!(fault, CommitFault::Repeated(_))
     };
     let is_foreign = |what: &What| matches!(what, What::Foreign { .. });
-    if events.iter().any(|event| is_asked(&event.what)) {
-        events.retain(|event| !is_full(&event.what));
-    }
     if events.iter().any(|event| is_foreign(&event.what)) {
         events.retain(|event| !is_repeated(&event.what));
     }
