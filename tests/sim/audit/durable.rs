@@ -176,10 +176,11 @@ impl Audit {
         let positions = state
             .map(|bytes| files::positions(bytes))
             .unwrap_or_default();
-        // One whose segment was never sealed comes again.
+        let elsewhere = self.parts.kafka.taken_elsewhere();
+        // One whose segment was never sealed comes again, to us or to somebody else.
         let is_passed = |id: &MessageId| {
             let position = positions.get(&(id.incarnation, id.partition));
-            position.is_some_and(|position| id.offset < *position)
+            position.is_some_and(|position| id.offset < *position) && !elsewhere.contains(id)
         };
         let undecodable = content
             .undecodable
