@@ -82,8 +82,11 @@ impl<F: Fn(&Plan) -> bool> Search<F> {
                 break;
             }
         }
-        self.attempt(|plan| plan.world.backlog_percent = 0);
-        self.attempt(|plan| plan.world.backlog_percent = 100);
+        if self.best.world.backlog_percent != 0
+            && !self.attempt(|plan| plan.world.backlog_percent = 0)
+        {
+            self.attempt(|plan| plan.world.backlog_percent = 100);
+        }
         self.attempt(|plan| plan.world.spool_bytes_max = 1 << 30);
         if self.best.world.spool_bytes_max == 1 << 30 {
             self.attempt(|plan| plan.world.roll_bytes = 1 << 20);
@@ -101,7 +104,10 @@ impl<F: Fn(&Plan) -> bool> Search<F> {
     fn fewer_turns(&mut self) {
         self.attempt(|plan| plan.turns.delay_one_in = 0);
         for switch_one_in in [0, 1_000, 100, 30] {
-            if self.attempt(|plan| plan.turns.switch_one_in = switch_one_in) {
+            // One that is there already is plainer than those that follow.
+            if self.best.turns.switch_one_in == switch_one_in
+                || self.attempt(|plan| plan.turns.switch_one_in = switch_one_in)
+            {
                 break;
             }
         }
