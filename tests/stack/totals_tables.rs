@@ -141,6 +141,13 @@ fn the_tables_of_a_cluster_are_those_of_one_server() {
 }
 
 #[test]
+fn a_cluster_has_the_parameters_of_one_server_and_one_more() {
+    let mut in_cluster = tables::parameters("cluster/000_parameters");
+    in_cluster.retain(|(name, _)| name != "deduplication_seconds");
+    assert_eq!(in_cluster, tables::parameters("000_parameters"));
+}
+
+#[test]
 fn every_statement_of_a_cluster_is_one_to_clickhouse() {
     let mut statements = 0;
     for entry in root().join("sql/cluster").read_dir().unwrap() {
